@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar, BinaryIO, TextIO, TYPE_CHECKING, Generator
+
+from attrs import define as _attrs_define
+from attrs import field as _attrs_field
+
+from ..types import UNSET, Unset
+
+from ..types import UNSET, Unset
+from typing import cast
+
+if TYPE_CHECKING:
+    from ..models.limits import Limits
+
+
+T = TypeVar("T", bound="Capabilities")
+
+
+@_attrs_define
+class Capabilities:
+    """
+    Attributes:
+        name (str):
+        version (str): The version of the server.
+        api_version (str): `info.version` of the contract that the server speaks.
+        engine (str):
+        isolation (str): How sandboxes are kept apart, in one word, such as the uid mode of the engine.
+        limits (Limits):
+        images (list[str] | Unset): Images that are always there.
+        service_keys (list[str] | Unset): The Compose keys that the engine supports.
+        network_modes (list[str] | Unset):
+    """
+
+    name: str
+    version: str
+    api_version: str
+    engine: str
+    isolation: str
+    limits: Limits
+    images: list[str] | Unset = UNSET
+    service_keys: list[str] | Unset = UNSET
+    network_modes: list[str] | Unset = UNSET
+    additional_properties: dict[str, Any] = _attrs_field(init=False, factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        from ..models.limits import Limits  # noqa: PLC0415
+
+        name = self.name
+
+        version = self.version
+
+        api_version = self.api_version
+
+        engine = self.engine
+
+        isolation = self.isolation
+
+        limits = self.limits.to_dict()
+
+        images: list[str] | Unset = UNSET
+        if not isinstance(self.images, Unset):
+            images = self.images
+
+        service_keys: list[str] | Unset = UNSET
+        if not isinstance(self.service_keys, Unset):
+            service_keys = self.service_keys
+
+        network_modes: list[str] | Unset = UNSET
+        if not isinstance(self.network_modes, Unset):
+            network_modes = self.network_modes
+
+        field_dict: dict[str, Any] = {}
+        field_dict.update(self.additional_properties)
+        field_dict.update(
+            {
+                "name": name,
+                "version": version,
+                "api_version": api_version,
+                "engine": engine,
+                "isolation": isolation,
+                "limits": limits,
+            }
+        )
+        if images is not UNSET:
+            field_dict["images"] = images
+        if service_keys is not UNSET:
+            field_dict["service_keys"] = service_keys
+        if network_modes is not UNSET:
+            field_dict["network_modes"] = network_modes
+
+        return field_dict
+
+    @classmethod
+    def from_dict(cls: type[T], src_dict: Mapping[str, Any]) -> T:
+        from ..models.limits import Limits  # noqa: PLC0415
+
+        d = dict(src_dict)
+        name = d.pop("name")
+
+        version = d.pop("version")
+
+        api_version = d.pop("api_version")
+
+        engine = d.pop("engine")
+
+        isolation = d.pop("isolation")
+
+        limits = Limits.from_dict(d.pop("limits"))
+
+        images = cast(list[str], d.pop("images", UNSET))
+
+        service_keys = cast(list[str], d.pop("service_keys", UNSET))
+
+        network_modes = cast(list[str], d.pop("network_modes", UNSET))
+
+        capabilities = cls(
+            name=name,
+            version=version,
+            api_version=api_version,
+            engine=engine,
+            isolation=isolation,
+            limits=limits,
+            images=images,
+            service_keys=service_keys,
+            network_modes=network_modes,
+        )
+
+        capabilities.additional_properties = d
+        return capabilities
+
+    @property
+    def additional_keys(self) -> list[str]:
+        return list(self.additional_properties.keys())
+
+    def __getitem__(self, key: str) -> Any:
+        return self.additional_properties[key]
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self.additional_properties[key] = value
+
+    def __delitem__(self, key: str) -> None:
+        del self.additional_properties[key]
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.additional_properties

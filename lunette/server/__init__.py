@@ -1,0 +1,1 @@
+"""The reference server of `openapi.yaml`; needs the extra `lunette-sandbox[server]`."""
