@@ -1,0 +1,124 @@
+"""uvicorn, with the few things that are different here."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+from collections.abc import Generator
+from typing import Any, cast
+
+from starlette.types import ASGIApp
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import Server
+
+__all__ = ["HTTPServer"]
+
+_LAST_ANSWERS_SECONDS = 2.0
+
+
+class HTTPServer(Server):
+    """A server of one listening socket, which stops on `stop` without a pause."""
+
+    def __init__(self, app: ASGIApp, *, access_log: bool = False) -> None:
+        config = Config(
+            cast(Any, app),
+            loop="asyncio",
+            http=_OneSend,
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            access_log=access_log,
+            proxy_headers=False,
+            server_header=False,
+            timeout_keep_alive=75,
+        )
+        super().__init__(config)
+        self._stopped = asyncio.Event()
+
+    async def run_on(self, listener: socket.socket) -> None:
+        """Serve until somebody says `stop`."""
+        await self.serve([listener])
+
+    def stop(self) -> None:
+        """Stop serving, and destroy every sandbox."""
+        self.should_exit = True
+        self._stopped.set()
+
+    async def main_loop(self) -> None:
+        while not await self.on_tick(0):  # once a second, for the Date header
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(1):
+                    await self._stopped.wait()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            server.close()
+        for sock in sockets or []:
+            sock.close()
+        connections = list(self.server_state.connections)
+        for connection in connections:
+            connection.shutdown()
+        # This ends what runs in the sandboxes, so that those who wait for it get an answer.
+        await self.lifespan.shutdown()
+        await self._finish(list(self.server_state.tasks))
+        for connection in connections:
+            connection.transport.abort()
+
+    async def _finish(self, tasks: list[asyncio.Task[None]]) -> None:
+        if not tasks:
+            return
+        _, late = await asyncio.wait(tasks, timeout=_LAST_ANSWERS_SECONDS)
+        for task in late:
+            task.cancel()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None]:
+        # uvicorn takes SIGINT too and raises both again at the end; who runs us decides that.
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.stop)
+        yield
+
+
+class _OneSend(HttpToolsProtocol):
+    """uvicorn's protocol, over a transport that sends a small answer as one piece."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(cast(asyncio.Transport, _Joined(cast(Any, transport))))
+
+
+class _Joined:
+    """A transport that holds a head back until its body comes, which is at once.
+
+    uvicorn writes them in two system calls, and the client wakes up for each.
+    """
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._head = b""
+        # The rest is what the transport does.
+        self.get_extra_info = transport.get_extra_info
+        self.is_closing = transport.is_closing
+        self.pause_reading = transport.pause_reading
+        self.resume_reading = transport.resume_reading
+        self.set_protocol = transport.set_protocol
+        self.abort = transport.abort
+
+    def write(self, data: bytes) -> None:
+        if not self._head and data.startswith(b"HTTP/1.1 "):
+            self._head = data
+            asyncio.get_running_loop().call_soon(self._flush)
+            return
+        head, self._head = self._head, b""
+        self._transport.write(head + data if head else data)
+
+    def close(self) -> None:
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        if not self._head:
+            return
+        head, self._head = self._head, b""
+        self._transport.write(head)

@@ -1,0 +1,132 @@
+"""Everything that a request can end in but an answer, as `application/problem+json`."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import http
+import os
+from collections.abc import Generator, Mapping
+from typing import Any
+
+from starlette.responses import Response
+
+from lunette.server._json import encode
+from lunette.server.engines.protocol import (
+    EngineUnavailableError,
+    NoCapacityError,
+    NotARegularFileError,
+    NotSupportedError,
+    State,
+    Status,
+)
+
+__all__ = ["Problem", "engine_problem", "file_errors", "gone"]
+
+_LONGEST_DETAIL = 2000
+
+_FILE_PROBLEMS = {
+    errno.ENOENT: (404, "file_not_found"),
+    errno.EACCES: (403, "permission_denied"),
+    errno.EPERM: (403, "permission_denied"),
+    errno.EROFS: (403, "permission_denied"),
+    errno.EISDIR: (409, "is_a_directory"),
+    errno.ENOTDIR: (409, "not_a_directory"),
+    errno.ELOOP: (422, "invalid_request"),
+    errno.ENAMETOOLONG: (422, "invalid_request"),
+    errno.E2BIG: (422, "invalid_request"),
+    errno.EFBIG: (413, "file_too_large"),
+    errno.ENOSPC: (507, "no_space"),
+    errno.EDQUOT: (507, "no_space"),
+}
+
+_GONE_CODES = {State.STOPPED: "sandbox_stopped", State.FAILED: "sandbox_failed"}
+
+
+class Problem(Exception):
+    """A request that cannot be served: *code* is one of openapi.yaml."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        *,
+        path: str | None = None,
+        key: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.code = code
+        self.detail = detail
+        self.path = path
+        self.key = key
+        self.headers = headers
+
+    def response(self, request_id: str) -> Response:
+        """Return the answer that tells it."""
+        body: dict[str, Any] = {
+            "type": "about:blank",
+            "title": http.HTTPStatus(self.status).phrase,
+            "status": self.status,
+            "code": self.code,
+            "detail": self.detail[:_LONGEST_DETAIL],
+            "request_id": request_id,
+        }
+        if self.path is not None:
+            body["path"] = self.path
+        if self.key is not None:
+            body["key"] = self.key
+        return Response(
+            encode(body), self.status, self.headers, media_type="application/problem+json"
+        )
+
+
+def gone(sandbox_id: str, status: Status | None = None) -> Problem:
+    """Return the 410 of a sandbox that ended as *status*, or that was destroyed."""
+    if status is None:
+        return Problem(410, "sandbox_destroyed", f"sandbox '{sandbox_id}' was destroyed")
+    code = _GONE_CODES.get(status.state, "sandbox_lost")
+    why = status.reason or code.replace("_", " ")
+    return Problem(410, code, f"sandbox '{sandbox_id}' is gone: {why}")
+
+
+def engine_problem(error: Exception) -> Problem | None:
+    """Return the problem that an engine's error is, if it is the caller's to know."""
+    match error:
+        case NotSupportedError():
+            return Problem(422, "not_supported", str(error), key=error.key)
+        case NoCapacityError():
+            return Problem(503, "no_capacity", str(error) or "no capacity")
+        case EngineUnavailableError():
+            return Problem(503, "engine_unavailable", str(error))
+        case _:
+            return None
+
+
+@contextlib.contextmanager
+def file_errors() -> Generator[None]:
+    """Turn the error of a file inside a sandbox into its problem."""
+    try:
+        yield
+    except OSError as error:
+        problem = _file_problem(error)
+        if problem is None:
+            raise
+        raise problem from error
+
+
+def _file_problem(error: OSError) -> Problem | None:
+    # Without a file name it is a fault of the server's own, such as a connection to a worker.
+    if error.filename is None or error.errno is None:
+        return None
+    path = os.fsdecode(error.filename).encode(errors="replace").decode()
+    if isinstance(error, NotARegularFileError):
+        status, code, what = 409, "not_a_regular_file", "Not a regular file"
+    elif error.errno in _FILE_PROBLEMS:
+        status, code = _FILE_PROBLEMS[error.errno]
+        what = os.strerror(error.errno)
+    else:
+        return None
+    return Problem(status, code, f"{what}: '{path}'", path=path)

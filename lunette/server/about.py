@@ -1,0 +1,66 @@
+"""The tag `server` of the contract: what this server is."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from lunette.server import _contract
+from lunette.server._bodies import JSON_BODY_LIMIT
+from lunette.server._json import answer
+from lunette.server._resource import Resource
+from lunette.server.engines.protocol import Engine
+from lunette.server.files import READ_LIMIT
+from lunette.server.output import OUTPUT_LIMIT
+from lunette.server.registry import Registry
+from lunette.server.spec import supported_keys
+
+__all__ = ["About"]
+
+
+class About:
+    """Say what this server is and can do."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+
+    def resources(self) -> dict[str, Resource]:
+        """Return the paths of this tag."""
+        return {
+            "/health": Resource(GET=self._health),
+            "/capabilities": Resource(GET=self._capabilities),
+        }
+
+    async def _health(self, request: Request) -> Response:
+        return answer({"status": "ok"})
+
+    async def _capabilities(self, request: Request) -> Response:
+        return answer(_describe(await self._registry.engine()))
+
+
+def _describe(engine: Engine) -> dict[str, Any]:
+    capabilities = engine.capabilities
+    return {
+        "name": "lunette",
+        "version": _version(),
+        "api_version": _contract.api_version(),
+        "engine": engine.name,
+        "isolation": capabilities.isolation,
+        "images": list(capabilities.images),
+        "service_keys": sorted(supported_keys(capabilities)),
+        "network_modes": list(capabilities.network_modes),
+        "limits": {"json_body": JSON_BODY_LIMIT, "output": OUTPUT_LIMIT, "read": READ_LIMIT},
+    }
+
+
+@functools.cache
+def _version() -> str:
+    from importlib import metadata
+
+    try:
+        return metadata.version("lunette-sandbox")
+    except metadata.PackageNotFoundError:  # a checkout that nobody installed
+        return "0+unknown"

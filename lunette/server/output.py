@@ -1,0 +1,60 @@
+"""The output of a command in bounded memory: the beginning and the end, and what lay between."""
+
+from __future__ import annotations
+
+__all__ = ["OUTPUT_LIMIT", "Output"]
+
+OUTPUT_LIMIT = 10 * 1024 * 1024
+
+
+class Output:
+    """One stream of a command, cut in the middle when it is over *limit* bytes."""
+
+    def __init__(self, limit: int = OUTPUT_LIMIT) -> None:
+        self._half = limit // 2
+        self._head = bytearray()
+        self._tail = bytearray()
+        self._total = 0
+
+    def write(self, data: bytes) -> None:
+        """Take what the command wrote."""
+        self._total += len(data)
+        room = self._half - len(self._head)
+        if room > 0:
+            self._head += data[:room]
+            data = data[room:]
+        if not data:
+            return
+        self._tail += data[-self._half :]
+        # Half a limit of slack, so that small writes do not move the whole tail each time.
+        if len(self._tail) > 2 * self._half:
+            del self._tail[: -self._half]
+
+    def kept(self) -> bytes:
+        """Return the stream, or its two ends with no character cut in two."""
+        tail = self._tail[-self._half :]
+        if len(self._head) + len(tail) == self._total:
+            return bytes(self._head + tail)
+        return _without_cut_end(self._head) + _without_cut_start(tail)
+
+    @property
+    def total(self) -> int:
+        """The bytes that the command wrote."""
+        return self._total
+
+
+def _without_cut_end(data: bytearray) -> bytes:
+    for back in range(1, min(4, len(data) + 1)):
+        byte = data[-back]
+        if byte & 0xC0 == 0x80:
+            continue
+        length = 4 if byte >= 0xF0 else 3 if byte >= 0xE0 else 2 if byte >= 0xC0 else 1
+        return bytes(data[:-back]) if length > back else bytes(data)
+    return bytes(data)
+
+
+def _without_cut_start(data: bytearray) -> bytes:
+    start = 0
+    while start < min(3, len(data)) and data[start] & 0xC0 == 0x80:
+        start += 1
+    return bytes(data[start:])

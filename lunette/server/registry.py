@@ -1,0 +1,248 @@
+"""The sandboxes of this server: their ids, their states, and what is remembered of the gone."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+from attrs import define, field
+
+from lunette.server._problems import Problem, gone
+from lunette.server.engines.protocol import (
+    Engine,
+    EngineUnavailableError,
+    Handle,
+    SandboxGoneError,
+    State,
+    Status,
+)
+from lunette.server.keys import Keys
+from lunette.server.spec import ServiceSpec
+
+__all__ = ["Registry", "Sandbox"]
+
+logger = logging.getLogger(__name__)
+
+_REMEMBER_SECONDS = 24 * 3600.0
+_REMEMBER_IDS = 100_000
+_CLOSE_SECONDS = 20.0
+
+_ENDED = (State.FAILED, State.LOST)
+
+
+@define(eq=False)
+class Sandbox:
+    """A sandbox as the server sees it."""
+
+    spec: ServiceSpec
+    created_at: datetime
+    status: Status = field(factory=lambda: Status(state=State.PENDING))
+    handle: Handle | None = None
+    creation: asyncio.Task[None] | None = None
+    destruction: asyncio.Task[None] | None = None
+    keys: Keys = field(factory=Keys)
+
+    @property
+    def id(self) -> str:
+        return self.spec.sandbox.id
+
+
+class Registry:
+    """Ids and states; the engine below does the work.
+
+    The engine starts in the background: a request that needs it waits for it.
+    """
+
+    def __init__(self, select: Callable[[], Engine]) -> None:
+        self._select = select
+        self._engine: Engine | None = None
+        self._starting: asyncio.Task[Engine] | None = None
+        self._sandboxes: dict[str, Sandbox] = {}
+        # Ids that cannot be used again, and until when; the oldest first.
+        self._gone: dict[str, float] = {}
+        self._background: set[asyncio.Task[None]] = set()
+
+    def start(self) -> None:
+        """Begin to start the engine."""
+        self._starting = asyncio.create_task(self._start_engine())
+
+    async def aclose(self) -> None:
+        """Destroy every sandbox, in bounded time."""
+        if self._starting is None:
+            return
+        self._starting.cancel()
+        await asyncio.wait([self._starting])
+        for task in self._background:
+            task.cancel()
+        if self._engine is None:
+            return
+        try:
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await self._engine.aclose()
+        except TimeoutError:
+            logger.error("the engine did not close in %d seconds", _CLOSE_SECONDS)
+
+    async def engine(self) -> Engine:
+        """Return the engine when it is ready."""
+        if self._engine is not None:
+            return self._engine
+        if self._starting is None:
+            raise Problem(503, "engine_unavailable", "the server is not started")
+        return await asyncio.shield(self._starting)
+
+    def all(self) -> Iterable[Sandbox]:
+        """Return the sandboxes that are there, the oldest first."""
+        return [s for s in self._sandboxes.values() if s.status.state not in _ENDED]
+
+    def get(self, sandbox_id: str) -> Sandbox:
+        """Return a sandbox in whatever state; raise the 410 or 404 of one that is not there."""
+        sandbox = self._sandboxes.get(sandbox_id)
+        if sandbox is not None and sandbox.destruction is None:
+            return sandbox
+        if sandbox is not None or sandbox_id in self._gone:
+            raise gone(sandbox_id)
+        raise Problem(404, "sandbox_not_found", f"there is no sandbox '{sandbox_id}'")
+
+    async def running(self, sandbox_id: str) -> tuple[Engine, Sandbox, Handle]:
+        """Return a sandbox that takes commands and files; one that is being made is waited for."""
+        sandbox = self.get(sandbox_id)
+        if sandbox.handle is None and sandbox.creation is not None:
+            await asyncio.wait([sandbox.creation])
+            sandbox = self.get(sandbox_id)
+        if sandbox.handle is None or sandbox.status.state is not State.RUNNING:
+            raise gone(sandbox_id, sandbox.status)
+        return await self.engine(), sandbox, sandbox.handle
+
+    async def create(self, spec: ServiceSpec) -> tuple[Sandbox, bool]:
+        """Make a sandbox, or join or return the one of this id; say whether it is new."""
+        engine = await self.engine()
+        self._forget_the_old()
+        sandbox_id = spec.sandbox.id
+        sandbox = self._sandboxes.get(sandbox_id)
+        if sandbox is None and sandbox_id in self._gone:
+            raise gone(sandbox_id)
+        if sandbox is not None and (sandbox.spec.sandbox, sandbox.spec.labels) != (
+            spec.sandbox,
+            spec.labels,
+        ):
+            detail = f"sandbox '{sandbox_id}' has another specification"
+            raise Problem(422, "key_reused", detail, key="sandbox_id")
+        is_new = sandbox is None
+        if sandbox is None:
+            sandbox = Sandbox(spec, datetime.now(UTC))
+            sandbox.creation = asyncio.create_task(self._make(engine, sandbox))
+            self._sandboxes[sandbox_id] = sandbox
+        await self._made(sandbox)
+        return sandbox, is_new
+
+    async def destroy(self, sandbox_id: str) -> None:
+        """Destroy a sandbox; an id that never was cannot be used any more."""
+        self._forget_the_old()
+        sandbox = self._sandboxes.get(sandbox_id)
+        if sandbox is None:
+            self._mark_gone(sandbox_id)
+            return
+        if sandbox.destruction is None:
+            sandbox.destruction = asyncio.create_task(self._end(sandbox))
+        await asyncio.shield(sandbox.destruction)
+
+    def knows(self, sandbox_id: str) -> bool:
+        """Say whether there is or was a sandbox of this id."""
+        return sandbox_id in self._sandboxes or sandbox_id in self._gone
+
+    def ended(self, sandbox: Sandbox, error: SandboxGoneError) -> Problem:
+        """Note that a call found the sandbox gone; return its 410."""
+        if sandbox.destruction is not None:
+            return gone(sandbox.id)
+        if error.status.state is State.RUNNING or error.status.state is State.PENDING:
+            error = SandboxGoneError(Status(state=State.LOST, reason=error.status.reason))
+        self._note(sandbox, error.status)
+        return gone(sandbox.id, error.status)
+
+    async def _start_engine(self) -> Engine:
+        try:
+            engine = self._select()
+            await engine.start()
+        except EngineUnavailableError as error:
+            logger.error("the engine cannot start: %s", error)
+            raise Problem(503, "engine_unavailable", str(error)) from error
+        self._engine = engine
+        self._run(self._follow(engine))
+        return engine
+
+    async def _follow(self, engine: Engine) -> None:
+        async for event in engine.events():
+            sandbox = self._sandboxes.get(event.handle.sandbox_id)
+            if sandbox is not None:
+                self._note(sandbox, event.status)
+
+    def _note(self, sandbox: Sandbox, status: Status) -> None:
+        if sandbox.status.state in _ENDED:
+            return
+        sandbox.status = status
+        if status.state not in _ENDED:
+            return
+        logger.warning("[%s] %s: %s", sandbox.id, status.state, status.reason)
+        self._mark_gone(sandbox.id)
+        if sandbox.handle is not None and self._engine is not None:
+            self._run(self._engine.destroy(sandbox.handle))
+
+    async def _make(self, engine: Engine, sandbox: Sandbox) -> None:
+        try:
+            handle = await engine.create(sandbox.spec.sandbox)
+        except SandboxGoneError as error:
+            self._note(sandbox, error.status)
+            return
+        except BaseException:
+            del self._sandboxes[sandbox.id]
+            raise
+        sandbox.handle = handle
+        if sandbox.status.state is State.PENDING:  # else an event was faster
+            sandbox.status = Status(state=State.RUNNING)
+
+    async def _made(self, sandbox: Sandbox) -> None:
+        if sandbox.creation is not None:
+            await asyncio.shield(sandbox.creation)
+        if sandbox.destruction is not None:
+            raise gone(sandbox.id)
+        if sandbox.status.state in _ENDED:
+            raise gone(sandbox.id, sandbox.status)
+
+    async def _end(self, sandbox: Sandbox) -> None:
+        engine = await self.engine()
+        if sandbox.creation is not None:
+            await asyncio.wait([sandbox.creation])
+        try:
+            if sandbox.handle is not None:
+                await engine.destroy(sandbox.handle)
+        except BaseException:
+            sandbox.destruction = None  # the next DELETE tries again
+            raise
+        self._sandboxes.pop(sandbox.id, None)
+        self._mark_gone(sandbox.id)
+
+    def _run(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._background.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("work in the background failed", exc_info=error)
+
+    def _mark_gone(self, sandbox_id: str) -> None:
+        self._gone.pop(sandbox_id, None)
+        self._gone[sandbox_id] = asyncio.get_running_loop().time() + _REMEMBER_SECONDS
+
+    def _forget_the_old(self) -> None:
+        now = asyncio.get_running_loop().time()
+        while self._gone:
+            oldest = next(iter(self._gone))
+            if self._gone[oldest] > now and len(self._gone) <= _REMEMBER_IDS:
+                return
+            del self._gone[oldest]
+            self._sandboxes.pop(oldest, None)

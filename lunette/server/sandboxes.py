@@ -1,0 +1,160 @@
+"""The tag `sandboxes` of the contract."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import uuid
+from typing import Any, cast
+
+from starlette.formparsers import MultiPartException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Message
+
+from lunette.server import _contract, _json
+from lunette.server._bodies import JSON_BODY_LIMIT, raw, read_unchecked_json, require_media_type
+from lunette.server._bodies import read_json as read_checked_json
+from lunette.server._json import answer
+from lunette.server._problems import Problem
+from lunette.server._resource import Resource
+from lunette.server.registry import Registry, Sandbox
+from lunette.server.spec import check_keys, read_service
+
+__all__ = ["Sandboxes"]
+
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_DESTROYED_AT_ONCE = 64
+
+
+class Sandboxes:
+    """Make, see and end sandboxes."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+
+    def resources(self) -> dict[str, Resource]:
+        """Return the paths of this tag."""
+        return {
+            "/sandboxes": Resource(GET=self._list, POST=self._create_from_form),
+            "/sandboxes/stop": Resource(POST=self._stop),
+            "/sandboxes/{sandbox_id}": Resource(
+                PUT=self._create, GET=self._get, DELETE=self._delete
+            ),
+        }
+
+    async def _list(self, request: Request) -> Response:
+        engine = await self._registry.engine()
+        found = [_info(sandbox, engine.name) for sandbox in self._registry.all()]
+        return answer({"sandboxes": found})
+
+    async def _create(self, request: Request) -> Response:
+        sandbox_id = request.path_params["sandbox_id"]
+        if not _UUID.fullmatch(sandbox_id):
+            detail = "'sandbox_id' is no UUID in small letters"
+            raise Problem(422, "invalid_request", detail, key="sandbox_id")
+        body = await read_unchecked_json(request)
+        engine = await self._registry.engine()
+        if isinstance(body, dict):
+            check_keys(cast(dict[str, Any], body).get("service"), engine.capabilities)
+        _contract.check_body("create_sandbox", body)
+        spec = read_service(sandbox_id, body["service"], engine.capabilities)
+        sandbox, is_new = await self._registry.create(spec)
+        return answer(_info(sandbox, engine.name), 201 if is_new else 200)
+
+    async def _create_from_form(self, request: Request) -> Response:
+        service = _service(await _form(request))
+        engine = await self._registry.engine()
+        spec = read_service(str(uuid.uuid4()), service, engine.capabilities)
+        sandbox, _ = await self._registry.create(spec)
+        return answer({"sandbox_id": sandbox.id})
+
+    async def _get(self, request: Request) -> Response:
+        sandbox = self._registry.get(request.path_params["sandbox_id"])
+        engine = await self._registry.engine()
+        return answer(_info(sandbox, engine.name))
+
+    async def _delete(self, request: Request) -> Response:
+        _contract.check_parameters("delete_sandbox", request.path_params)
+        await self._registry.destroy(request.path_params["sandbox_id"])
+        return Response(status_code=204)
+
+    async def _stop(self, request: Request) -> Response:
+        body = await read_checked_json(request, "stop_sandboxes")
+        if body.get("save_state"):
+            detail = "'save_state' is not supported: there are no snapshots yet"
+            raise Problem(422, "not_supported", detail, key="save_state")
+        ids: list[str] = list(dict.fromkeys(body["sandbox_ids"]))
+        errors = await self._destroy_all(ids)
+        return answer(
+            {
+                "stopped": [i for i in ids if i not in errors],
+                "failed": [{"sandbox_id": i, "error": errors[i]} for i in ids if i in errors],
+            }
+        )
+
+    async def _destroy_all(self, ids: list[str]) -> dict[str, str]:
+        """Destroy the sandboxes and return why some could not be."""
+        errors: dict[str, str] = {}
+        gate = asyncio.Semaphore(_DESTROYED_AT_ONCE)
+
+        async def destroy(sandbox_id: str) -> None:
+            if not self._registry.knows(sandbox_id):
+                errors[sandbox_id] = f"no sandbox '{sandbox_id}'"
+                return
+            try:
+                async with gate:
+                    await self._registry.destroy(sandbox_id)
+            except Exception as error:
+                errors[sandbox_id] = str(error) or type(error).__name__
+
+        await asyncio.gather(*map(destroy, ids))
+        return errors
+
+
+def _info(sandbox: Sandbox, engine: str) -> dict[str, Any]:
+    info: dict[str, Any] = {
+        "sandbox_id": sandbox.id,
+        "state": sandbox.status.state,
+        "engine": engine,
+        "service": sandbox.spec.shown,
+        "labels": sandbox.spec.labels,
+        "created_at": sandbox.created_at.isoformat().replace("+00:00", "Z"),
+    }
+    if sandbox.status.reason is not None:
+        info["reason"] = sandbox.status.reason
+    if sandbox.status.exit_code is not None:
+        info["exit_code"] = sandbox.status.exit_code
+    return info
+
+
+async def _form(request: Request) -> dict[str, str]:
+    require_media_type(request, "multipart/form-data", "application/x-www-form-urlencoded")
+    body = raw(request, JSON_BODY_LIMIT)
+
+    async def receive() -> Message:
+        chunk = await anext(body, b"")
+        return {"type": "http.request", "body": chunk, "more_body": bool(chunk)}
+
+    bounded = Request(request.scope, receive)
+    try:
+        async with bounded.form(max_files=1, max_fields=16, max_part_size=JSON_BODY_LIMIT) as form:
+            for key in ("build_context", "dockerfile"):
+                if key in form:
+                    raise Problem(422, "not_supported", "images are not built here", key=key)
+            return {key: value for key, value in form.items() if isinstance(value, str)}
+    except MultiPartException as error:
+        raise Problem(400, "bad_request", f"the body is no form: {error.message}") from None
+
+
+def _service(form: dict[str, str]) -> Any:
+    if "service" not in form:
+        return {"image": form["image"]} if "image" in form else {}
+    try:
+        service = _json.decode(form["service"].encode())
+    except ValueError as error:
+        detail = f"'service' is no JSON: {error}"
+        raise Problem(422, "invalid_request", detail, key="service") from None
+    if isinstance(service, dict) and "image" in form:
+        return {"image": form["image"], **cast(dict[str, Any], service)}
+    return service
