@@ -1,0 +1,90 @@
+"""Code sandboxes: on this machine, on your server, on a fleet."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .client import AsyncLunetteClient, LunetteClient
+    from .errors import (
+        APIError,
+        AsyncUsageWarning,
+        AuthenticationError,
+        ClientClosedError,
+        ConfigError,
+        ExecFailedError,
+        ExecTimeoutError,
+        LunetteError,
+        NotSupportedError,
+        RequestTimeoutError,
+        SandboxDestroyedError,
+        SandboxFailedError,
+        SandboxFileNotFoundError,
+        SandboxIsADirectoryError,
+        SandboxLostError,
+        SandboxNotADirectoryError,
+        SandboxNotFoundError,
+        SandboxPermissionError,
+        SandboxStoppedError,
+        ServiceError,
+        TransportError,
+    )
+    from .results import ExecResult, SandboxInfo, StopFailure, StopResult
+    from .sandbox import AsyncSandbox, Sandbox
+
+__all__ = [
+    "APIError",
+    "AsyncLunetteClient",
+    "AsyncSandbox",
+    "AsyncUsageWarning",
+    "AuthenticationError",
+    "ClientClosedError",
+    "ConfigError",
+    "ExecFailedError",
+    "ExecResult",
+    "ExecTimeoutError",
+    "LunetteClient",
+    "LunetteError",
+    "NotSupportedError",
+    "RequestTimeoutError",
+    "Sandbox",
+    "SandboxDestroyedError",
+    "SandboxFailedError",
+    "SandboxFileNotFoundError",
+    "SandboxInfo",
+    "SandboxIsADirectoryError",
+    "SandboxLostError",
+    "SandboxNotADirectoryError",
+    "SandboxNotFoundError",
+    "SandboxPermissionError",
+    "SandboxStoppedError",
+    "ServiceError",
+    "StopFailure",
+    "StopResult",
+    "TransportError",
+]
+
+_MODULES = {
+    "client": ["AsyncLunetteClient", "LunetteClient"],
+    "results": ["ExecResult", "SandboxInfo", "StopFailure", "StopResult"],
+    "sandbox": ["AsyncSandbox", "Sandbox"],
+}
+_HOMES = {name: module for module, names in _MODULES.items() for name in names}
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())
+
+
+def __getattr__(name: str) -> object:
+    # The server runs this file too, and must not pay for httpx; every other name is an error class.
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(f"{__name__}.{_HOMES.get(name, 'errors')}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

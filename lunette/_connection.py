@@ -1,0 +1,291 @@
+"""The ways to a server: resolved at first use, one pool a process and one an event loop."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+
+import anyio.to_thread
+import httpx
+
+from . import errors
+from ._io import CLEANUP_SECONDS, IO, AsyncIO, BlockingIO, current_loop, run, warn_blocking
+
+__all__ = ["Caller", "Connection", "Connector", "Link", "Server"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_TIMEOUT = 60.0
+# Fewer seconds than any server keeps an idle connection, else a request meets its end. No limit on
+# connections, since one that waits for a long command must not keep a short one from being sent.
+_LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=4.0)
+
+
+class Server(Protocol):
+    """What a connection needs to know of an embedded server."""
+
+    socket_path: str
+
+    def alive(self) -> bool: ...
+
+    def failure(self) -> str | None: ...
+
+
+class _Pools:
+    """The open connections of one process to one server."""
+
+    def __init__(self, settings: dict[str, Any], socket_path: str | None) -> None:
+        self._settings = settings
+        self._socket_path = socket_path
+        self._lock = threading.Lock()
+        self._blocking: httpx.Client | None = None
+        self._held: dict[object, AsyncGenerator[httpx.AsyncClient]] = {}
+        self._async: dict[object, httpx.AsyncClient] = {}
+
+    def blocking(self) -> httpx.Client:
+        with self._lock:
+            if self._blocking is None:
+                self._blocking = httpx.Client(
+                    **self._settings, **self._transport(httpx.HTTPTransport)
+                )
+            return self._blocking
+
+    async def waiting(self) -> httpx.AsyncClient:
+        loop = current_loop()
+        if loop not in self._async:
+            self._held[loop] = self._hold(loop)
+            await anext(self._held[loop])
+        return self._async[loop]
+
+    async def _hold(self, loop: object) -> AsyncGenerator[httpx.AsyncClient]:
+        # An event loop closes its asynchronous generators before it ends, and so this client: there
+        # is no other hook that both asyncio and trio have.
+        client = httpx.AsyncClient(**self._settings, **self._transport(httpx.AsyncHTTPTransport))
+        self._async[loop] = client
+        try:
+            yield client
+        finally:
+            del self._async[loop]
+            self._held.pop(loop, None)
+            await client.aclose()
+
+    def _transport(self, kind: Callable[..., Any]) -> dict[str, Any]:
+        if self._socket_path is None:
+            return {"limits": _LIMITS}
+        # Each saves some 40 ms: no certificates are read and no proxies looked up.
+        plain = {"verify": False, "trust_env": False}
+        return {"transport": kind(uds=self._socket_path, limits=_LIMITS, **plain)}
+
+    def close(self) -> None:
+        with self._lock:
+            client, self._blocking = self._blocking, None
+        if client is not None:
+            client.close()
+
+    async def aclose(self) -> None:
+        self.close()
+        held = self._held.pop(current_loop(), None)
+        if held is not None:
+            await held.aclose()
+
+
+# A parent's pools stay referenced in its forked children: were they collected there, Python would
+# warn of sockets that the child neither opened nor may close.
+_inherited: list[_Pools] = []
+
+
+class Connection:
+    """One server, and how this client reaches it."""
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        api_key: str | None = None,
+        timeout: float | None = None,
+        server: Server | None = None,
+    ) -> None:
+        self.base_url = base_url
+        self.patience = httpx.Timeout(timeout or _TIMEOUT, read=timeout)
+        self._server = server
+        self._timeout = timeout
+        self._api_key = api_key
+        self._pools: dict[int, _Pools] = {}
+
+    @property
+    def lost(self) -> bool:
+        """Whether the server behind it is gone for good."""
+        return self._server is not None and not self._server.alive()
+
+    def blocking(self) -> BlockingIO:
+        """Return the blocking world, over this connection."""
+        return BlockingIO(self._here().blocking(), self)
+
+    async def waiting(self) -> AsyncIO:
+        """Return the world of the event loop that runs, over this connection."""
+        return AsyncIO(await self._here().waiting(), self)
+
+    def fault(self, error: httpx.RequestError) -> errors.LunetteError:
+        """Say what it means that no answer came."""
+        if self._server is None or self._server.alive():
+            return errors.from_transport(error)
+        reason = self._server.failure() or "the embedded server ended"
+        return errors.from_transport(error, errors.SandboxLostError, reason)
+
+    def close(self) -> None:
+        """Close what this process opened for blocking use."""
+        self._here().close()
+
+    async def aclose(self) -> None:
+        """Close what this process opened for blocking use, and for this event loop."""
+        await self._here().aclose()
+
+    def _here(self) -> _Pools:
+        # Keyed by process: over a parent's sockets a forked child would get another one's answers.
+        pools = self._pools.get(os.getpid())
+        if pools is not None:
+            return pools
+        _inherited.extend(self._pools.values())
+        return self._pools.setdefault(os.getpid(), self._new_pools())
+
+    def _new_pools(self) -> _Pools:
+        settings: dict[str, Any] = {"timeout": self._timeout or _TIMEOUT, "base_url": self.base_url}
+        if self._api_key is not None:
+            settings["headers"] = {"X-API-Key": self._api_key}
+        if not self.base_url.startswith("unix://"):
+            # Plain HTTP needs no certificates, and reading them takes 40 ms.
+            verify = self.base_url.startswith("https://")
+            return _Pools({**settings, "verify": verify}, None)
+        settings |= {"base_url": "http://localhost", "trust_env": False}
+        return _Pools(settings, self.base_url.removeprefix("unix://"))
+
+
+class Connector:
+    """How one client, in both its forms, gets to its server."""
+
+    def __init__(self, api_key: str | None, base_url: str | None, timeout: float | None) -> None:
+        self._arguments = (api_key, base_url, timeout)
+        if any(argument is not None for argument in self._arguments):
+            from .config import check_arguments
+
+            check_arguments(*self._arguments)
+        self.closed = False
+        self.current: Connection | None = None
+        self._connections: dict[object, Connection] = {}
+
+    def blocking(self) -> BlockingIO:
+        """Return the blocking world, over the server of now."""
+        return (self._ready() or self._connect()).blocking()
+
+    async def waiting(self) -> AsyncIO:
+        """Return the world of the event loop that runs, over the server of now."""
+        connection = self._ready() or await anyio.to_thread.run_sync(self._connect)
+        return await connection.waiting()
+
+    def close(self) -> None:
+        """Close every connection; what other event loops hold is closed when they end."""
+        self.closed = True
+        for connection in self._connections.values():
+            connection.close()
+
+    async def aclose(self) -> None:
+        """Close every connection; what other event loops hold is closed when they end."""
+        self.closed = True
+        for connection in self._connections.values():
+            await connection.aclose()
+
+    def _ready(self) -> Connection | None:
+        if self.closed:
+            raise errors.ClientClosedError("the client is closed; make another one")
+        if self.current is None or self.current.lost:
+            return None
+        return self.current
+
+    def _connect(self) -> Connection:
+        from .config import EMBEDDED, resolve
+
+        config = resolve(*self._arguments)
+        url, server = config.base_url, None
+        if url == EMBEDDED:
+            from . import _embedded
+
+            server = _embedded.ensure()
+            url = f"unix://{server.socket_path}"
+        # Without a lock, since a fork would copy it locked: of two threads the first one's stays.
+        made = Connection(url, api_key=config.api_key, timeout=config.timeout, server=server)
+        self.current = self._connections.setdefault(url, made)
+        return self.current
+
+
+class Caller:
+    """Runs operations in both worlds; those of an *awaited* object should not block a loop."""
+
+    def __init__(self, connector: Connector, *, awaited: bool) -> None:
+        self.connector = connector
+        self._awaited = awaited
+
+    def run(
+        self,
+        operation: Callable[Concatenate[IO, P], Coroutine[Any, Any, T]],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Run *operation* to its end, here and now."""
+        if self._awaited:
+            warn_blocking()
+        return run(operation(self._blocking(), *args, **kwargs))
+
+    async def arun(
+        self,
+        operation: Callable[Concatenate[IO, P], Coroutine[Any, Any, T]],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Run *operation* on the event loop."""
+        return await operation(await self._waiting(), *args, **kwargs)
+
+    async def shielded(self, cleanup: Callable[[], Awaitable[None]]) -> None:
+        """Run a *cleanup* that outlives a cancellation, for a while."""
+        async with (await self._waiting()).shielded(CLEANUP_SECONDS):
+            await cleanup()
+
+    def _blocking(self) -> BlockingIO:
+        return self.connector.blocking()
+
+    async def _waiting(self) -> AsyncIO:
+        return await self.connector.waiting()
+
+
+class Link(Caller):
+    """One sandbox's `Caller`: bound to the server that it was made on, until it is destroyed."""
+
+    def __init__(self, connector: Connector, sandbox_id: str, *, awaited: bool) -> None:
+        super().__init__(connector, awaited=awaited)
+        self.sandbox_id = sandbox_id
+        self.destroyed = False
+        self._connection = connector.current
+
+    def _blocking(self) -> BlockingIO:
+        self._check()
+        if self._connection is not None:
+            return self._connection.blocking()
+        io = super()._blocking()
+        self._connection = io.connection
+        return io
+
+    async def _waiting(self) -> AsyncIO:
+        self._check()
+        if self._connection is not None:
+            return await self._connection.waiting()
+        io = await super()._waiting()
+        self._connection = io.connection
+        return io
+
+    def _check(self) -> None:
+        if self.destroyed:
+            raise errors.SandboxDestroyedError(f"sandbox {self.sandbox_id} was destroyed")
+        if self.connector.closed:
+            raise errors.ClientClosedError("the client of this sandbox is closed; make another one")

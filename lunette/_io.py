@@ -1,0 +1,287 @@
+"""The outside world, blocking or async, behind one set of methods.
+
+Operations are written once, as coroutines over `IO`. Over `AsyncIO` they run on the event loop.
+Over `BlockingIO` no method ever suspends, so `run` can take a coroutine from start to end in one
+step: no event loop, no threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+import warnings
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Generator, Iterable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeVar, TypeVarTuple
+
+import anyio
+import anyio.to_thread
+import httpx
+
+from . import errors
+
+if TYPE_CHECKING:
+    from ._connection import Connection
+
+__all__ = [
+    "CLEANUP_SECONDS",
+    "DONE",
+    "IO",
+    "AsyncIO",
+    "BlockingIO",
+    "Body",
+    "Incoming",
+    "Request",
+    "current_loop",
+    "run",
+    "warn_awaited",
+    "warn_blocking",
+]
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+Request = dict[str, Any]
+"""What the generated `_get_kwargs` give, and httpx takes."""
+
+# As long as a clean-up may hold up a cancellation or a Ctrl-C.
+CLEANUP_SECONDS = 2
+
+# Larger is slower: httpcore copies what is left of a chunk at each blocking write.
+_BLOCKING_CHUNK = 64 * 1024
+# Larger pays for the hop to the worker thread that reads or writes each chunk.
+_ASYNC_CHUNK = 256 * 1024
+
+
+class Body:
+    """A request's body, read from *file* while it is sent; at most *size* bytes of it."""
+
+    def __init__(self, file: BinaryIO, size: int) -> None:
+        self._file = file
+        self._left = size
+
+    def read(self, limit: int) -> bytes:
+        """Read the next chunk; nothing when the declared size is reached."""
+        chunk = self._file.read(min(limit, self._left))
+        self._left -= len(chunk)
+        return chunk
+
+
+class Incoming:
+    """A successful answer whose body is still on its way."""
+
+    def __init__(self, response: httpx.Response, chunks: AsyncIterator[bytes]) -> None:
+        self.response = response
+        self.chunks = chunks
+
+
+class IO(Protocol):
+    """All that an operation may do to the outside world."""
+
+    async def send(
+        self, request: Request, *, body: Body | None = None, patient: bool = False
+    ) -> httpx.Response:
+        """Send *request* and return a successful answer; raise what any other answer means.
+
+        A *patient* request waits for its answer as long as it takes, unless the client has a
+        timeout of the user's.
+        """
+        ...
+
+    def stream(self, request: Request) -> AbstractAsyncContextManager[Incoming]:
+        """Send *request* and hand out the body of a successful answer as it comes."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Do nothing for *seconds*."""
+        ...
+
+    async def call(self, function: Callable[[*Ts], T], *args: *Ts) -> T:
+        """Call a *function* that waits for this machine, such as for its disk."""
+        ...
+
+    def shielded(self, seconds: float) -> AbstractAsyncContextManager[None]:
+        """Let a clean-up outlive a cancellation, but no longer than *seconds*."""
+        ...
+
+
+def run(operation: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine over `BlockingIO` to its end, here and now."""
+    try:
+        operation.send(None)
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
+    finally:
+        operation.close()
+    raise RuntimeError(f"{operation!r} waited on something other than BlockingIO")
+
+
+class BlockingIO:
+    """`IO` over blocking calls. Its methods are `async` in name only."""
+
+    def __init__(self, client: httpx.Client, connection: Connection) -> None:
+        self.connection = connection
+        self._client = client
+        self._limit: float | None = None
+
+    async def send(
+        self, request: Request, *, body: Body | None = None, patient: bool = False
+    ) -> httpx.Response:
+        if body is not None:
+            request = request | {"content": _blocking_chunks(body)}
+        if self._limit is not None:
+            request = request | {"timeout": self._limit}
+        elif patient:
+            request = request | {"timeout": self.connection.patience}
+        with _faults(self.connection):
+            response = self._client.request(**request)
+        return _succeeded(response)
+
+    @asynccontextmanager
+    async def stream(self, request: Request) -> AsyncGenerator[Incoming]:
+        with _faults(self.connection), self._client.stream(**request) as response:
+            if not response.is_success:
+                response.read()
+            yield Incoming(_succeeded(response), _never_waits(response.iter_bytes()))
+
+    async def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)  # noqa: ASYNC251 - async in name only
+
+    async def call(self, function: Callable[[*Ts], T], *args: *Ts) -> T:
+        return function(*args)
+
+    @asynccontextmanager
+    async def shielded(self, seconds: float) -> AsyncGenerator[None]:
+        self._limit = seconds
+        try:
+            yield
+        finally:
+            self._limit = None
+
+
+class AsyncIO:
+    """`IO` on the event loop; files are read and written in worker threads."""
+
+    def __init__(self, client: httpx.AsyncClient, connection: Connection) -> None:
+        self.connection = connection
+        self._client = client
+
+    async def send(
+        self, request: Request, *, body: Body | None = None, patient: bool = False
+    ) -> httpx.Response:
+        if body is not None:
+            request = request | {"content": _async_chunks(body)}
+        if patient:
+            request = request | {"timeout": self.connection.patience}
+        with _faults(self.connection):
+            response = await self._client.request(**request)
+        return _succeeded(response)
+
+    @asynccontextmanager
+    async def stream(self, request: Request) -> AsyncGenerator[Incoming]:
+        with _faults(self.connection):
+            async with self._client.stream(**request) as response:
+                if not response.is_success:
+                    await response.aread()
+                yield Incoming(_succeeded(response), response.aiter_bytes(_ASYNC_CHUNK))
+
+    async def sleep(self, seconds: float) -> None:
+        await anyio.sleep(seconds)
+
+    async def call(self, function: Callable[[*Ts], T], *args: *Ts) -> T:
+        return await anyio.to_thread.run_sync(function, *args)
+
+    @asynccontextmanager
+    async def shielded(self, seconds: float) -> AsyncGenerator[None]:
+        with anyio.move_on_after(seconds, shield=True):
+            yield
+
+
+@contextmanager
+def _faults(connection: Connection) -> Generator[None]:
+    """Turn httpx's errors into ours."""
+    try:
+        yield
+    except httpx.RequestError as error:
+        raise connection.fault(error) from error
+
+
+def _succeeded(response: httpx.Response) -> httpx.Response:
+    if not response.is_success:
+        raise errors.from_answer(response)
+    return response
+
+
+def _blocking_chunks(body: Body) -> Generator[bytes]:
+    while chunk := body.read(_BLOCKING_CHUNK):
+        yield chunk
+
+
+async def _async_chunks(body: Body) -> AsyncGenerator[bytes]:
+    while chunk := await anyio.to_thread.run_sync(body.read, _ASYNC_CHUNK):
+        yield chunk
+
+
+async def _never_waits(items: Iterable[T]) -> AsyncIterator[T]:
+    for item in items:
+        yield item
+
+
+class _Done:
+    """What a blocking verb answers that may also be awaited: nothing is left to wait for."""
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        return
+        yield
+
+    def __repr__(self) -> str:
+        return "done"
+
+
+DONE = _Done()
+
+
+def current_loop() -> object | None:
+    """Return what stands for the event loop that runs this code, if one does."""
+    trio: Any = sys.modules.get("trio")
+    if trio is not None and trio.lowlevel.in_trio_run():
+        return trio.lowlevel.current_trio_token()
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+def warn_blocking() -> None:
+    """Warn if an event loop runs: the verb of an Async object that was called blocks it."""
+    if current_loop() is None:
+        return
+    level, verb = _caller()
+    name, mend = f"{verb}()", f"`await ....a{verb}()`"
+    if verb == "__exit__":
+        name, mend = "`with`", "`async with`"
+    _warn(f"{name} blocks the event loop; write {mend}", level)
+
+
+def warn_awaited(verb: str) -> None:
+    """Warn that *verb* of a plain client was awaited: it had blocked the event loop already."""
+    _warn(
+        f"{verb}() blocked the event loop before it was awaited; open the client by"
+        f" `async with LunetteClient() as client`, or write `await client.a{verb}()`",
+        _caller()[0],
+    )
+
+
+def _warn(message: str, level: int) -> None:
+    warnings.warn(message, errors.AsyncUsageWarning, stacklevel=level + 1)
+
+
+def _caller() -> tuple[int, str]:
+    """Return the stack level, seen from our caller, of the user's line, and the verb it called."""
+    frame, level, verb = sys._getframe(1), 1, ""  # pyright: ignore[reportPrivateUsage]
+    while frame.f_back and frame.f_globals.get("__package__") in {"lunette", "lunette._operations"}:
+        verb = frame.f_code.co_name
+        frame, level = frame.f_back, level + 1
+    return level, verb

@@ -1,0 +1,44 @@
+"""What each verb does, written once: a file for each tag of openapi.yaml."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import httpx
+
+from .. import errors
+from .._io import CLEANUP_SECONDS, IO, Request
+
+__all__ = ["abandon", "may_have_acted", "parsed"]
+
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+
+async def abandon(io: IO, request: Request) -> None:
+    """Send a last *request* without hiding the error that made it necessary."""
+    async with io.shielded(CLEANUP_SECONDS):
+        try:
+            await io.send(request)
+        except errors.LunetteError as error:
+            logger.debug("could not clean up by %s: %s", request["url"], error)
+
+
+def parsed(response: httpx.Response, parse: Callable[[Any], T]) -> T:
+    """Read an answer's JSON; what is none of ours is an `APIError` with the answer's status."""
+    try:
+        return parse(response.json())
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        message = f"{response.status_code} from {response.url.path}, not by a Lunette server"
+        raise errors.from_answer(response, message) from error
+
+
+def may_have_acted(error: BaseException) -> bool:
+    """Whether the server may have done what it was asked although *error* came of it."""
+    if isinstance(error, errors.APIError):
+        # By the contract a refusal did nothing; a broken answer, or a proxy's, says nothing.
+        return not 400 <= error.status_code < 500
+    return not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)

@@ -1,0 +1,177 @@
+"""Run commands in a sandbox."""
+
+from __future__ import annotations
+
+import base64
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from .. import errors
+from .._io import IO
+from . import abandon, may_have_acted, parsed
+
+if TYPE_CHECKING:
+    from lunette_api.models import ExecRequest, ExecResponse
+    from lunette_api.types import Unset
+
+    from ..results import ExecResult
+
+__all__ = ["execute"]
+
+logger = logging.getLogger(__name__)
+
+_STDERR_IN_LOG = 500
+
+
+async def execute(  # noqa: ASYNC109 - the server's timeout, which kills the command
+    io: IO,
+    sandbox_id: str,
+    command: str | Sequence[str],
+    *,
+    cwd: str | None,
+    env: Mapping[str, str] | None,
+    timeout: float | None,
+    input: str | bytes | None,
+    check: bool,
+) -> ExecResult:
+    """Run a command to its end."""
+    body = _request(command, cwd, env, timeout, input)
+    logger.debug("[%s] exec: %s", sandbox_id, command)
+    result = await _run(io, sandbox_id, body)
+    if result.timed_out or not result.success:
+        _log_failure(sandbox_id, command, result)
+    if result.timed_out:
+        raise errors.ExecTimeoutError(command, timeout or math.nan, result)
+    if check and not result.success:
+        raise errors.ExecFailedError(command, result)
+    return result
+
+
+async def _run(io: IO, sandbox_id: str, body: ExecRequest) -> ExecResult:
+    from lunette_api.api.commands import exec_command, kill_process
+    from lunette_api.models import ExecResponse
+
+    key = uuid4().hex
+    request = exec_command._get_kwargs(sandbox_id, body=body, idempotency_key=key)
+    try:
+        response = await io.send(request, patient=True)
+    except BaseException as error:
+        if may_have_acted(error):
+            await abandon(io, kill_process._get_kwargs(sandbox_id, key))
+        raise
+    return _result(parsed(response, ExecResponse.from_dict))
+
+
+def _request(
+    command: str | Sequence[str],
+    cwd: str | None,
+    env: Mapping[str, str] | None,
+    timeout: float | None,
+    input: str | bytes | None,
+) -> ExecRequest:
+    from lunette_api.models import ExecRequest, ExecRequestEnv
+    from lunette_api.types import UNSET
+
+    body = ExecRequest(command=_command(command), input_encoding=UNSET)
+    if cwd is not None:
+        body.cwd = _text(cwd, "cwd")
+    if env is not None:
+        body.env = ExecRequestEnv.from_dict(_env(env))
+    if timeout is not None:
+        body.timeout = _timeout(timeout)
+    _set_input(body, input)
+    return body
+
+
+def _set_input(body: ExecRequest, input: str | bytes | None) -> None:
+    from lunette_api.models import ExecRequestInputEncoding
+
+    if isinstance(input, bytes | bytearray | memoryview):
+        body.input_ = base64.b64encode(input).decode("ascii")
+        body.input_encoding = ExecRequestInputEncoding.BASE64
+    elif input is not None:
+        body.input_ = _encodable(input, "input")
+
+
+def _command(command: object) -> str | list[str]:
+    if isinstance(command, str):
+        return _text(command, "command")
+    if not isinstance(command, Sequence) or isinstance(command, bytes | bytearray | memoryview):
+        raise TypeError(f"command must be a string or strings, not {type(command).__name__}")
+    words = [_word(word, f"command[{n}]") for n, word in enumerate(command)]
+    if not words or not words[0]:
+        raise ValueError("command must name a program")
+    return words
+
+
+def _text(value: object, name: str) -> str:
+    if not _word(value, name):
+        raise ValueError(f"{name} must not be empty")
+    return _word(value, name)
+
+
+def _word(value: object, name: str) -> str:
+    text = _encodable(value, name)
+    if "\0" in text:
+        raise ValueError(f"{name} must not contain a NUL character")
+    return text
+
+
+def _encodable(value: object, name: str) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a string, not {type(value).__name__}")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{name} cannot be written as UTF-8: {error.reason}") from None
+    return value
+
+
+def _env(env: object) -> dict[str, str]:
+    if not isinstance(env, Mapping):
+        raise TypeError(f"env must be a mapping, not {type(env).__name__}")
+    return {_variable(name): _word(value, f"env[{name!r}]") for name, value in env.items()}
+
+
+def _variable(name: object) -> str:
+    text = _text(name, "env: a name")
+    if "=" in text:
+        raise ValueError(f"env: the name {text!r} must not contain '='")
+    return text
+
+
+def _timeout(seconds: object) -> float:
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        raise TypeError(f"timeout must be a number of seconds, not {type(seconds).__name__}")
+    if not 0 < seconds < math.inf:
+        raise ValueError(f"timeout must be a number of seconds above 0, not {seconds}")
+    return float(seconds)
+
+
+def _result(wire: ExecResponse) -> ExecResult:
+    from ..results import ExecResult
+
+    return ExecResult(
+        wire.stdout,
+        wire.stderr,
+        wire.exit_code,
+        signal=_given(wire.signal),
+        timed_out=bool(wire.timed_out),
+        truncated=_given(wire.truncated) or 0,
+        stdout_base64=_given(wire.stdout_base64),
+        stderr_base64=_given(wire.stderr_base64),
+    )
+
+
+def _given(value: Any | Unset) -> Any:
+    from lunette_api.types import UNSET
+
+    return None if value is UNSET else value
+
+
+def _log_failure(sandbox_id: str, command: object, result: ExecResult) -> None:
+    stderr = result.stderr[:_STDERR_IN_LOG]
+    logger.warning("[%s] exit code %d: %s: %s", sandbox_id, result.exit_code, command, stderr)

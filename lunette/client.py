@@ -1,0 +1,173 @@
+"""The client: makes sandboxes, finds them and stops them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Iterable, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from ._connection import Caller, Connector
+from ._io import DONE
+
+if TYPE_CHECKING:
+    from .results import SandboxInfo, StopResult
+    from .sandbox import AsyncSandbox, Sandbox
+
+__all__ = ["AsyncLunetteClient", "LunetteClient"]
+
+
+class LunetteClient:
+    """Makes sandboxes, on the server that is configured or else on this machine.
+
+    *base_url* is `https://...`, `unix:///path` or `embedded`; *timeout* is the seconds that one
+    HTTP request may take. Nothing is read, started or sent before the first verb. Opened by `with`,
+    its verbs block and those that begin with an `a` are awaited; `async with LunetteClient() as
+    client` gives an `AsyncLunetteClient`.
+    """
+
+    def __init__(
+        self,
+        api_key: str | None = None,
+        base_url: str | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        self._share(Connector(api_key, base_url, timeout))
+
+    def _share(self, connector: Connector) -> None:
+        self._connector = connector
+        self._caller = Caller(connector, awaited=isinstance(self, AsyncLunetteClient))
+        self._opened_async = False
+
+    def create_sandbox(self, service: Mapping[str, Any]) -> Sandbox:
+        """Make a sandbox from a Compose service such as `{"image": "python:3.11-slim"}`."""
+        from ._operations import sandboxes
+        from .sandbox import Sandbox
+        from .service import checked
+
+        self._refuse_async("create_sandbox")
+        service = checked(service)
+        return Sandbox(self, self._caller.run(sandboxes.create, service), service)
+
+    async def acreate_sandbox(self, service: Mapping[str, Any]) -> Sandbox:
+        """Make a sandbox from a Compose service such as `{"image": "python:3.11-slim"}`."""
+        from ._operations import sandboxes
+        from .sandbox import Sandbox
+        from .service import checked
+
+        service = checked(service)
+        return Sandbox(self, await self._caller.arun(sandboxes.create, service), service)
+
+    def get_sandbox(self, sandbox_id: str) -> Sandbox:
+        """Find a sandbox by its id."""
+        from ._operations import sandboxes
+        from .sandbox import Sandbox
+
+        info = self._caller.run(sandboxes.get, sandbox_id)
+        return Sandbox(self, info.sandbox_id, info.service)
+
+    async def aget_sandbox(self, sandbox_id: str) -> Sandbox:
+        """Find a sandbox by its id."""
+        from ._operations import sandboxes
+        from .sandbox import Sandbox
+
+        info = await self._caller.arun(sandboxes.get, sandbox_id)
+        return Sandbox(self, info.sandbox_id, info.service)
+
+    def list_sandboxes(self) -> list[SandboxInfo]:
+        """Look at every sandbox that the key can see, the oldest first."""
+        from ._operations import sandboxes
+
+        return self._caller.run(sandboxes.list_all)
+
+    async def alist_sandboxes(self) -> list[SandboxInfo]:
+        """Look at every sandbox that the key can see, the oldest first."""
+        from ._operations import sandboxes
+
+        return await self._caller.arun(sandboxes.list_all)
+
+    def stop_sandboxes(self, sandbox_ids: Iterable[str]) -> StopResult:
+        """Destroy many sandboxes, and say which could not be."""
+        from ._operations import sandboxes
+
+        self._refuse_async("stop_sandboxes")
+        return self._caller.run(sandboxes.stop, sandbox_ids)
+
+    async def astop_sandboxes(self, sandbox_ids: Iterable[str]) -> StopResult:
+        """Destroy many sandboxes, and say which could not be."""
+        from ._operations import sandboxes
+
+        return await self._caller.arun(sandboxes.stop, sandbox_ids)
+
+    def close(self) -> Awaitable[None]:
+        """Close the connections; no sandbox ends by that."""
+        self._connector.close()
+        return DONE
+
+    async def aclose(self) -> None:
+        """Close the connections; no sandbox ends by that."""
+        await self._connector.aclose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._connector.close()
+
+    async def __aenter__(self) -> AsyncLunetteClient:
+        self._opened_async = True
+        client = AsyncLunetteClient.__new__(AsyncLunetteClient)
+        client._share(self._connector)
+        return client
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._connector.aclose()
+
+    def _refuse_async(self, verb: str) -> None:
+        if not self._opened_async:
+            return
+        raise RuntimeError(
+            f"{verb}() of a client that `async with` opened would block the event loop: write"
+            " `async with LunetteClient() as client` and use that client"
+        )
+
+
+class AsyncLunetteClient(LunetteClient):
+    """A `LunetteClient` for asynchronous code: every verb that makes or ends something is awaited.
+
+    `async with LunetteClient() as client` gives one.
+    """
+
+    async def create_sandbox(  # type: ignore[override]  # pyright: ignore
+        self, service: Mapping[str, Any]
+    ) -> AsyncSandbox:
+        """Make a sandbox from a Compose service such as `{"image": "python:3.11-slim"}`."""
+        return await self.acreate_sandbox(service)
+
+    async def stop_sandboxes(  # type: ignore[override]  # pyright: ignore
+        self, sandbox_ids: Iterable[str]
+    ) -> StopResult:
+        """Destroy many sandboxes, and say which could not be."""
+        return await self.astop_sandboxes(sandbox_ids)
+
+    async def close(self) -> None:
+        """Close the connections; no sandbox ends by that."""
+        await self.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    if TYPE_CHECKING:
+        # `Sandbox` gives an `AsyncSandbox` where the client is one of these.
+        async def acreate_sandbox(self, service: Mapping[str, Any]) -> AsyncSandbox: ...
+        def get_sandbox(self, sandbox_id: str) -> AsyncSandbox: ...
+        async def aget_sandbox(self, sandbox_id: str) -> AsyncSandbox: ...

@@ -1,0 +1,331 @@
+"""What can go wrong, each error also being what a Python programmer would catch anyway.
+
+* LunetteError
+  · APIError (httpx.HTTPStatusError): the server answered, and the answer is no success
+    + AuthenticationError: the key is missing or wrong
+    + SandboxFileNotFoundError (FileNotFoundError)
+    + SandboxPermissionError (PermissionError)
+    + SandboxIsADirectoryError (IsADirectoryError)
+    + SandboxNotADirectoryError (NotADirectoryError)
+  · TransportError (httpx.TransportError): no answer; it is the httpx error of its kind too
+    + RequestTimeoutError (httpx.TimeoutException)
+  · SandboxDestroyedError: the sandbox takes no commands any more
+    + SandboxStoppedError: its own command ended
+    + SandboxFailedError: it broke
+    + SandboxLostError: it vanished with its server, or was killed from outside
+    + SandboxNotFoundError: there is no such sandbox
+  · ExecFailedError (subprocess.CalledProcessError): a command failed under `check=True`
+  · ExecTimeoutError (TimeoutError): a command was killed by its `timeout`
+  · ServiceError (ValueError): the service is no valid Compose service
+  · NotSupportedError: valid, but this server cannot do it
+  · ConfigError (ValueError): an argument, a variable or the configuration file is wrong
+  · ClientClosedError (RuntimeError)
+
+Raised from an answer, each is an `APIError` too, so that `except httpx.HTTPError` catches whatever
+the server or the network did.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import cache
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+import httpx
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .results import ExecResult
+
+__all__ = [
+    "APIError",
+    "AsyncUsageWarning",
+    "AuthenticationError",
+    "ClientClosedError",
+    "ConfigError",
+    "ExecFailedError",
+    "ExecTimeoutError",
+    "LunetteError",
+    "NotSupportedError",
+    "RequestTimeoutError",
+    "SandboxDestroyedError",
+    "SandboxFailedError",
+    "SandboxFileNotFoundError",
+    "SandboxIsADirectoryError",
+    "SandboxLostError",
+    "SandboxNotADirectoryError",
+    "SandboxNotFoundError",
+    "SandboxPermissionError",
+    "SandboxStoppedError",
+    "ServiceError",
+    "TransportError",
+    "from_answer",
+    "from_transport",
+]
+
+
+class AsyncUsageWarning(UserWarning):
+    """Asynchronous code called something that blocks its event loop."""
+
+
+class LunetteError(Exception):
+    """The root of every error of lunette's own."""
+
+
+class SandboxDestroyedError(LunetteError):
+    """The sandbox takes no commands any more."""
+
+
+class SandboxStoppedError(SandboxDestroyedError):
+    """The sandbox's own command has ended, and the sandbox with it."""
+
+
+class SandboxFailedError(SandboxDestroyedError):
+    """The sandbox broke."""
+
+
+class SandboxLostError(SandboxDestroyedError):
+    """The sandbox vanished with its server, or was killed from outside."""
+
+
+class SandboxNotFoundError(SandboxDestroyedError):
+    """The server knows no such sandbox."""
+
+
+class ServiceError(LunetteError, ValueError):
+    """The service is no valid Compose service."""
+
+
+class NotSupportedError(LunetteError):
+    """What was asked for is valid, but this server cannot do it."""
+
+
+class ConfigError(LunetteError, ValueError):
+    """An argument, an environment variable or the configuration file is wrong."""
+
+
+class ClientClosedError(LunetteError, RuntimeError):
+    """The client was closed."""
+
+
+class ExecFailedError(LunetteError, subprocess.CalledProcessError):
+    """A command that had to succeed (`check=True`) failed; `result` is what it did."""
+
+    def __init__(self, command: str | Sequence[str], result: ExecResult) -> None:
+        super().__init__(result.exit_code, command, result.stdout, result.stderr)
+        self.result = result
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.cmd, self.result)
+
+
+class ExecTimeoutError(LunetteError, TimeoutError):
+    """A command was killed by its timeout; `result` is the output so far."""
+
+    def __init__(self, command: str | Sequence[str], timeout: float, result: ExecResult) -> None:
+        super().__init__(f"command timed out after {timeout:g} seconds: {command!r}")
+        self.command = command
+        self.timeout = timeout
+        self.result = result
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.command, self.timeout, self.result)
+
+
+class APIError(LunetteError, httpx.HTTPStatusError):
+    """The server's answer was no success; `code` is the stable reason, if it gave one."""
+
+    status_code: int
+    code: str | None
+    detail: str | None
+    request_id: str | None
+
+    def __init__(self, message: str, *, response: httpx.Response) -> None:
+        super().__init__(message, request=response.request, response=response)
+        problem = _problem(response)
+        self.status_code = response.status_code
+        self.code = problem.get("code")
+        self.detail = problem.get("detail")
+        self.request_id = problem.get("request_id") or response.headers.get("x-request-id")
+        self._describe(problem)
+
+    def _describe(self, problem: Mapping[str, Any]) -> None:
+        """Take what a subclass needs of the server's *problem*."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The request is rebuilt from its method and URL: its headers carry the API key.
+        request, response = self.request, self.response
+        parts = (request.method, str(request.url), response.status_code, response.headers.raw)
+        return _thaw_answer, (_kind(self), str(self.args[0]), *parts, response.content)
+
+
+class AuthenticationError(APIError):
+    """The API key is missing or wrong."""
+
+
+class _FileError(APIError):
+    """What the three-part errors of the operating system say, about a file in a sandbox."""
+
+    _errno: ClassVar[int]
+
+    # OSError's own, which every subclass has; declared for type checkers.
+    errno: int | None
+    strerror: str | None
+    filename: Any
+
+    def _describe(self, problem: Mapping[str, Any]) -> None:
+        self.errno = self._errno
+        self.strerror = os.strerror(self._errno)
+        self.filename = problem.get("path") or self.response.request.url.params.get("path")
+
+    def __str__(self) -> str:
+        return f"[Errno {self.errno}] {self.strerror}: {self.filename!r} (in the sandbox)"
+
+
+class SandboxFileNotFoundError(_FileError, FileNotFoundError):
+    """There is no such file or directory in the sandbox."""
+
+    _errno = errno.ENOENT
+
+
+class SandboxPermissionError(_FileError, PermissionError):
+    """The sandbox's user may not do this to that file."""
+
+    _errno = errno.EACCES
+
+
+class SandboxIsADirectoryError(_FileError, IsADirectoryError):
+    """The path in the sandbox is a directory."""
+
+    _errno = errno.EISDIR
+
+
+class SandboxNotADirectoryError(_FileError, NotADirectoryError):
+    """A part of the path in the sandbox is no directory."""
+
+    _errno = errno.ENOTDIR
+
+
+class TransportError(LunetteError, httpx.TransportError):
+    """No answer came; each is the httpx error of its kind too, such as `httpx.ConnectError`."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _thaw_transport, (_kind(self), _httpx_kind(self), str(self))
+
+
+class RequestTimeoutError(TransportError, httpx.TimeoutException):
+    """One HTTP request took longer than the client's timeout."""
+
+
+_BY_CODE: Mapping[str, type[LunetteError]] = {
+    "file_not_found": SandboxFileNotFoundError,
+    "invalid_service": ServiceError,
+    "is_a_directory": SandboxIsADirectoryError,
+    "not_a_directory": SandboxNotADirectoryError,
+    "not_supported": NotSupportedError,
+    "permission_denied": SandboxPermissionError,
+    "sandbox_destroyed": SandboxDestroyedError,
+    "sandbox_failed": SandboxFailedError,
+    "sandbox_lost": SandboxLostError,
+    "sandbox_not_found": SandboxNotFoundError,
+    "sandbox_stopped": SandboxStoppedError,
+}
+
+
+def from_answer(response: httpx.Response, message: str | None = None) -> APIError:
+    """Make the error that *response* means; its body must have been read."""
+    problem = _problem(response)
+    kind = _BY_CODE.get(str(problem.get("code")), APIError)
+    if response.status_code == 401:
+        kind = AuthenticationError
+    return _answer(kind, message or _message(response, problem), response)
+
+
+def from_transport(
+    error: httpx.RequestError, kind: type[LunetteError] | None = None, message: str = ""
+) -> LunetteError:
+    """Make our error of the same httpx kind as *error*."""
+    timed_out = isinstance(error, httpx.TimeoutException)
+    kind = kind or (RequestTimeoutError if timed_out else TransportError)
+    ours = _transport(kind, type(error), message or str(error) or type(error).__name__)
+    with suppress(RuntimeError):  # httpx's way to say that it has none
+        ours.request = error.request
+    return ours
+
+
+def _answer(kind: type[LunetteError], message: str, response: httpx.Response) -> APIError:
+    return cast("type[APIError]", _also(kind, APIError))(message, response=response)
+
+
+def _transport(
+    kind: type[LunetteError], httpx_kind: type[httpx.RequestError], message: str
+) -> TransportError:
+    return cast("type[TransportError]", _also(kind, TransportError, httpx_kind))(message)
+
+
+@cache
+def _also(kind: type[LunetteError], *others: type[Exception]) -> type[LunetteError]:
+    """Make the class that is *kind* and all *others*, known to its readers as *kind*."""
+    more = [other for other in others if not issubclass(kind, other)]
+    more = [c for c in more if not any(o is not c and issubclass(o, c) for o in more)]
+    if not more:
+        return kind
+    names = {"__module__": kind.__module__, "__qualname__": kind.__qualname__}
+    return cast("type[LunetteError]", type(kind.__name__, (kind, *more), names))
+
+
+def _kind(error: LunetteError) -> type[LunetteError]:
+    """The class of *error* that can be imported, for pickle."""
+    return next(c for c in type(error).__mro__ if globals().get(c.__name__) is c)
+
+
+def _httpx_kind(error: LunetteError) -> type[httpx.RequestError]:
+    return next(c for c in type(error).__mro__ if c.__module__.startswith("httpx"))
+
+
+def _thaw_answer(
+    kind: type[LunetteError],
+    message: str,
+    method: str,
+    url: str,
+    status: int,
+    headers: list[tuple[bytes, bytes]],
+    content: bytes,
+) -> APIError:
+    # The content was decoded when it came, so its headers must not say otherwise.
+    kept = [(key, value) for key, value in headers if key.lower() != b"content-encoding"]
+    request = httpx.Request(method, url)
+    return _answer(
+        kind, message, httpx.Response(status, headers=kept, content=content, request=request)
+    )
+
+
+_thaw_transport = _transport
+
+
+def _message(response: httpx.Response, problem: Mapping[str, Any]) -> str:
+    request = response.request
+    where = f"{request.method} {request.url.path}"
+    if "code" not in problem:
+        body = " ".join(response.text[:200].split()) or "no content"
+        return f"{response.status_code} from {where}, not by a Lunette server: {body}"
+    tail = f" (request {problem['request_id']})" if problem.get("request_id") else ""
+    return f"{problem.get('detail') or problem['code']}{tail}"
+
+
+def _problem(response: httpx.Response) -> Mapping[str, Any]:
+    """The problem that *response* describes, or nothing if it is none of ours."""
+    if response.is_success:
+        return {}
+    try:
+        problem = response.json()
+    except ValueError:
+        return {}
+    if not isinstance(problem, dict):
+        return {}
+    return cast("Mapping[str, Any]", problem)

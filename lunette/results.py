@@ -1,0 +1,96 @@
+"""What the verbs answer."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Generator, Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Self
+
+from attrs import Factory, field, frozen
+
+__all__ = ["ExecResult", "SandboxInfo", "StopFailure", "StopResult"]
+
+
+def _is_zero(result: ExecResult) -> bool:
+    return result.exit_code == 0
+
+
+@frozen(repr=False)
+class ExecResult:
+    """What a command did.
+
+    *stdout* and *stderr* show bytes that are not UTF-8 as U+FFFD; *stdout_bytes* and *stderr_bytes*
+    are exact. *signal* is the one that ended the command, *truncated* the number of bytes that the
+    server left out of both streams.
+    """
+
+    stdout: str
+    stderr: str
+    exit_code: int
+    success: bool = field(default=Factory(_is_zero, takes_self=True))
+    signal: int | None = field(default=None, kw_only=True)
+    timed_out: bool = field(default=False, kw_only=True)
+    truncated: int = field(default=0, kw_only=True)
+    _stdout_base64: str | None = field(default=None, kw_only=True)
+    _stderr_base64: str | None = field(default=None, kw_only=True)
+
+    @property
+    def stdout_bytes(self) -> bytes:
+        """Standard output as it was."""
+        return _exact(self.stdout, self._stdout_base64)
+
+    @property
+    def stderr_bytes(self) -> bytes:
+        """Standard error as it was."""
+        return _exact(self.stderr, self._stderr_base64)
+
+    def __repr__(self) -> str:
+        return f"ExecResult(exit_code={self.exit_code}, success={self.success})"
+
+
+def _exact(text: str, encoded: str | None) -> bytes:
+    return text.encode() if encoded is None else base64.b64decode(encoded)
+
+
+@frozen(kw_only=True)
+class SandboxInfo:
+    """What the server says of a sandbox.
+
+    *state* is one of pending, running, paused, stopped, failed and lost; *reason* says why it is
+    not running. *service* comes without the values of its environment.
+    """
+
+    sandbox_id: str
+    state: str
+    reason: str | None = None
+    exit_code: int | None = None
+    engine: str
+    service: Mapping[str, Any]
+    labels: Mapping[str, str]
+    created_at: datetime
+
+
+@frozen
+class StopFailure:
+    """A sandbox that could not be stopped, and why."""
+
+    sandbox_id: str
+    error: str
+
+
+@frozen
+class StopResult:
+    """What became of the sandboxes that were to be stopped."""
+
+    stopped: list[str]
+    failed: list[StopFailure]
+
+    if not TYPE_CHECKING:
+        # For type checkers a plain client's answer is no awaitable; at run time it is forgiven.
+        def __await__(self) -> Generator[Any, Any, Self]:
+            from ._io import warn_awaited
+
+            warn_awaited("stop_sandboxes")
+            return self
+            yield

@@ -1,0 +1,202 @@
+"""A sandbox and its verbs, blocking and async."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Generator, Mapping, Sequence
+from os import PathLike
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, cast
+
+from ._connection import Link
+from ._io import DONE, warn_awaited
+from ._operations import commands, files, sandboxes
+from .errors import LunetteError, SandboxDestroyedError
+from .files import Files
+from .results import ExecResult
+
+if TYPE_CHECKING:
+    from .client import LunetteClient
+
+__all__ = ["AsyncSandbox", "ExecResult", "Sandbox", "SandboxDestroyedError"]
+
+logger = logging.getLogger(__name__)
+
+
+class Sandbox:
+    """A place where untrusted code runs.
+
+    Each verb comes in two spellings: `exec` blocks, `aexec` is awaited. Made by
+    `client.create_sandbox`, or from the id of a sandbox that exists.
+    """
+
+    sandbox_id: str
+    service: Mapping[str, Any] | None
+    files: Files
+
+    def __new__(
+        cls, client: LunetteClient, sandbox_id: str, service: Mapping[str, Any] | None = None
+    ) -> Self:
+        from .client import AsyncLunetteClient
+
+        awaited = cls is Sandbox and isinstance(client, AsyncLunetteClient)
+        return super().__new__(cast("type[Self]", AsyncSandbox) if awaited else cls)
+
+    def __init__(
+        self, client: LunetteClient, sandbox_id: str, service: Mapping[str, Any] | None = None
+    ) -> None:
+        self.sandbox_id = str(sandbox_id)
+        self.service = service
+        self._link = Link(
+            client._connector,  # pyright: ignore[reportPrivateUsage] - they are one unit
+            self.sandbox_id,
+            awaited=isinstance(self, AsyncSandbox),
+        )
+        self.files = Files(self._link)
+
+    def __repr__(self) -> str:
+        status = "destroyed" if self._link.destroyed else "active"
+        return f"Sandbox(sandbox_id={self.sandbox_id}, status={status})"
+
+    def exec(
+        self,
+        command: str | Sequence[str],
+        *,
+        cwd: str | None = None,
+        env: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+        input: str | bytes | None = None,
+        check: bool = False,
+    ) -> ExecResult:
+        """Run a command to its end.
+
+        A string runs by `/bin/sh -c`, a sequence without a shell. A failed command is a result,
+        unless *check* is set: then it is an `ExecFailedError`. After *timeout* seconds the command
+        and all that it started is killed, and `ExecTimeoutError` has the output so far.
+        """
+        return self._link.run(
+            commands.execute,
+            self.sandbox_id,
+            command,
+            cwd=cwd,
+            env=env,
+            timeout=timeout,
+            input=input,
+            check=check,
+        )
+
+    async def aexec(  # noqa: ASYNC109 - the server's timeout, which kills the command
+        self,
+        command: str | Sequence[str],
+        *,
+        cwd: str | None = None,
+        env: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+        input: str | bytes | None = None,
+        check: bool = False,
+    ) -> ExecResult:
+        """Run a command to its end.
+
+        A string runs by `/bin/sh -c`, a sequence without a shell. A failed command is a result,
+        unless *check* is set: then it is an `ExecFailedError`. After *timeout* seconds the command
+        and all that it started is killed, and `ExecTimeoutError` has the output so far.
+        """
+        return await self._link.arun(
+            commands.execute,
+            self.sandbox_id,
+            command,
+            cwd=cwd,
+            env=env,
+            timeout=timeout,
+            input=input,
+            check=check,
+        )
+
+    def upload(self, local_path: str | PathLike[str], remote_path: str) -> None:
+        """Copy a file of this machine into the sandbox; missing directories there are made."""
+        self._link.run(files.upload, self.sandbox_id, local_path, remote_path)
+
+    async def aupload(self, local_path: str | PathLike[str], remote_path: str) -> None:
+        """Copy a file of this machine into the sandbox; missing directories there are made."""
+        await self._link.arun(files.upload, self.sandbox_id, local_path, remote_path)
+
+    def download(self, remote_path: str, local_path: str | PathLike[str]) -> None:
+        """Copy a file of the sandbox to this machine, whole or not at all."""
+        self._link.run(files.download, self.sandbox_id, remote_path, local_path)
+
+    async def adownload(self, remote_path: str, local_path: str | PathLike[str]) -> None:
+        """Copy a file of the sandbox to this machine, whole or not at all."""
+        await self._link.arun(files.download, self.sandbox_id, remote_path, local_path)
+
+    def destroy(self) -> Awaitable[None]:
+        """Destroy the sandbox with all that is in it; once more is no error."""
+        self._destroy()
+        return DONE
+
+    async def adestroy(self) -> None:
+        """Destroy the sandbox with all that is in it; once more is no error."""
+        if self._link.destroyed:
+            return
+        await self._link.arun(sandboxes.destroy, self.sandbox_id)
+        self._link.destroyed = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        # Not `destroy`, which an AsyncSandbox makes a coroutine that nobody here would await.
+        try:
+            self._destroy()
+        except LunetteError as failure:
+            self._keep(error, failure)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._link.destroyed:
+            return
+        try:
+            if error is None:
+                await self.adestroy()
+            else:
+                await self._link.shielded(self.adestroy)
+        except LunetteError as failure:
+            self._keep(error, failure)
+
+    if not TYPE_CHECKING:
+        # For type checkers a plain client's sandbox is no awaitable; at run time it is forgiven.
+        def __await__(self) -> Generator[Any, Any, Self]:
+            warn_awaited("create_sandbox")
+            return self
+            yield
+
+    def _destroy(self) -> None:
+        if self._link.destroyed:
+            return
+        self._link.run(sandboxes.destroy, self.sandbox_id)
+        self._link.destroyed = True
+
+    def _keep(self, error: BaseException | None, failure: LunetteError) -> None:
+        """Raise the *failure* to destroy, unless it would hide the *error* that led here."""
+        if error is None:
+            raise failure
+        logger.warning("[%s] could not be destroyed: %s", self.sandbox_id, failure)
+
+
+class AsyncSandbox(Sandbox):
+    """A `Sandbox` of an asynchronous client: `destroy` is awaited too."""
+
+    async def destroy(self) -> None:
+        """Destroy the sandbox with all that is in it; once more is no error."""
+        await self.adestroy()
