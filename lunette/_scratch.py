@@ -1,0 +1,146 @@
+"""Directories that outlive no owner: each is locked for as long as somebody who owns it lives."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import itertools
+import os
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from attrs import frozen
+
+__all__ = ["Scratch", "remove_tree", "sweep"]
+
+_PREFIX = "lunette-"
+_TAKEN = {errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR}
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+@frozen
+class Scratch:
+    """A directory below the system's temporary one, and the descriptor that locks it.
+
+    The lock belongs to the open directory, so a process that inherits *fd* shares it: only when the last copy is
+    closed, by whatever death, does `sweep` of a later owner take the directory away.
+    """
+
+    path: Path
+    fd: int
+
+    @classmethod
+    def create(cls, *, mode: int = 0o700) -> Scratch:
+        """Make and lock a new directory."""
+        while True:
+            path = Path(tempfile.mkdtemp(prefix=_PREFIX))
+            fd = _lock(path)
+            if fd is None:  # a sweep was faster than our lock
+                continue
+            os.fchmod(fd, mode)
+            return cls(path, fd)
+
+    @classmethod
+    def adopt(cls, path: Path, fd: int) -> Scratch:
+        """Own a directory whose lock was inherited as *fd*."""
+        return cls(path, fd)
+
+    def close(self) -> None:
+        """Give up this copy of the lock; other owners keep the directory."""
+        os.close(self.fd)
+
+    def remove(self) -> None:
+        """Remove the directory with all that is in it, and the lock."""
+        try:
+            remove_tree(self.path)
+        finally:
+            os.close(self.fd)
+
+
+def sweep() -> None:
+    """Remove what owners that are dead left behind; only directories of this user are looked at."""
+    for path in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        fd = _lock(path)
+        if fd is None:
+            continue
+        with contextlib.suppress(OSError):
+            remove_tree(path)
+        os.close(fd)
+
+
+def _lock(path: Path) -> int | None:
+    """Lock *path* if it is a directory of ours that nobody owns."""
+    try:
+        fd = os.open(path, _DIRECTORY)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        found, locked = path.lstat(), os.fstat(fd)
+    except OSError:
+        os.close(fd)
+        return None
+    if found.st_ino != locked.st_ino or locked.st_uid != os.geteuid():
+        os.close(fd)
+        return None
+    return fd
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a tree that somebody hostile may have shaped, but nobody changes any more.
+
+    However deep it is, this needs no recursion and two descriptors: directories are moved up to the top before they
+    are emptied. (A recursive removal ends in RecursionError at a thousand levels.)
+    """
+    try:
+        top = os.open(path, _DIRECTORY)
+    except FileNotFoundError:
+        return
+    try:
+        os.fchmod(top, 0o700)
+        names = (f".{_PREFIX}{n}" for n in itertools.count())
+        while entries := _some_entries(top):
+            for entry in entries:
+                _remove_entry(entry, top=top, names=names)
+    finally:
+        os.close(top)
+    path.rmdir()
+
+
+def _some_entries(fd: int) -> list[tuple[str, bool]]:
+    with os.scandir(fd) as found:
+        return [(e.name, e.is_dir(follow_symlinks=False)) for e in itertools.islice(found, 1000)]
+
+
+def _remove_entry(entry: tuple[str, bool], *, top: int, names: Iterator[str]) -> None:
+    name, is_directory = entry
+    if not is_directory:
+        os.unlink(name, dir_fd=top)
+        return
+    os.chmod(name, stat.S_IRWXU, dir_fd=top)
+    inner = os.open(name, _DIRECTORY, dir_fd=top)
+    try:
+        while found := _some_entries(inner):
+            for child, child_is_directory in found:
+                if not child_is_directory:
+                    os.unlink(child, dir_fd=inner)
+                    continue
+                os.chmod(child, stat.S_IRWXU, dir_fd=inner)  # else it cannot get another parent
+                _move_up(child, inner=inner, top=top, names=names)
+    finally:
+        os.close(inner)
+    os.rmdir(name, dir_fd=top)
+
+
+def _move_up(child: str, *, inner: int, top: int, names: Iterator[str]) -> None:
+    while True:
+        try:
+            os.rename(child, next(names), src_dir_fd=inner, dst_dir_fd=top)
+        except OSError as error:
+            if error.errno not in _TAKEN:
+                raise
+            continue  # the tree has something of that name
+        return

@@ -1,0 +1,110 @@
+"""Starting the fork server and asking it for workers."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import lunette
+from lunette.server.engines.bubblewrap._host_image import interpreter
+from lunette.server.engines.bubblewrap._link import DeadLinkError, Link
+from lunette.server.engines.bubblewrap._memfd import sealed_copy
+from lunette.server.engines.bubblewrap.inside.wire import Message
+from lunette.server.engines.protocol import EngineUnavailableError, NoCapacityError
+
+__all__ = ["ForkServer"]
+
+_START_SECONDS = 20.0
+_ANSWER_SECONDS = 10.0
+_MAIN = "import sys; sys.path.insert(0, sys.argv[3]); from {0} import main; main()".format(
+    "lunette.server.engines.bubblewrap.inside.forkserver"
+)
+# Not -I: it implies -E, and then PYTHONHOME, without which a Python in a memfd finds no library, is ignored.
+_FLAGS = ("-S", "-P", "-s")
+
+
+class ForkServer:
+    """The one process of this engine that forks. Its end takes every worker, and so every sandbox, with it."""
+
+    def __init__(self, process: subprocess.Popen[bytes], sock: socket.socket) -> None:
+        self._process = process
+        self._link = Link(sock, unasked=lambda _: None)
+
+    @classmethod
+    async def start(cls) -> ForkServer:
+        """Start it from this loop's thread: it is killed when the thread that started it ends."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            server = cls(_spawn(theirs.fileno()), ours)
+        try:
+            hello, _ = await server._link.open(deadline=_START_SECONDS)
+            _check_python(hello)
+        except BaseException as error:
+            await server.aclose()
+            if isinstance(error, DeadLinkError | TimeoutError):
+                raise EngineUnavailableError("the fork server did not start; its error is in the log") from error
+            raise
+        return server
+
+    @property
+    def alive(self) -> bool:
+        return not self._link.closed.done()
+
+    async def bind(self, mounts: tuple[tuple[str, str], ...]) -> None:
+        """Show the workers alone each (from, to)."""
+        answer, _ = await self._link.ask({"op": "bind", "mounts": mounts}, deadline=_ANSWER_SECONDS)
+        if "error" in answer:
+            raise EngineUnavailableError(f"root without the right to mount: {answer['error']}")
+
+    async def fork(self) -> socket.socket:
+        """Fork a worker and return the socket to it."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            with theirs:
+                answer, _ = await self._link.ask({"op": "fork"}, [theirs.fileno()], deadline=_ANSWER_SECONDS)
+        except (DeadLinkError, TimeoutError) as error:
+            ours.close()
+            raise NoCapacityError("the fork server does not answer") from error
+        if "error" in answer:
+            ours.close()
+            raise NoCapacityError(f"no process for the sandbox: {answer['error']}")
+        return ours
+
+    async def aclose(self) -> None:
+        self._link.close()
+        self._process.kill()
+        await asyncio.to_thread(self._process.wait)
+
+
+def _spawn(fd: int) -> subprocess.Popen[bytes]:
+    program = interpreter()
+    if program is None:
+        raise EngineUnavailableError(f"no Python interpreter below {sys.base_prefix}/bin")
+    python, _ = sealed_copy(program, "python")
+    root = str(Path(lunette.__file__).resolve().parent.parent)
+    libraries = ":".join(f"{sys.base_prefix}/{name}" for name in ("lib", "lib64"))
+    try:
+        return subprocess.Popen(
+            ["lunette-forkserver", *_FLAGS, "-c", _MAIN, str(fd), str(os.getpid()), root],
+            executable=f"/proc/self/fd/{python}",
+            env={"PYTHONHOME": sys.base_prefix, "LD_LIBRARY_PATH": libraries},
+            pass_fds=(fd, python),
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+        )
+    finally:
+        os.close(python)
+
+
+def _check_python(hello: Message) -> None:
+    """A Python in a memfd loads whatever libpython and library it finds: make sure that they are its own."""
+    if hello["python"] != sys.version or hello["prefix"] != sys.base_prefix:
+        raise EngineUnavailableError(
+            f"the fork server runs Python {hello['python']} from {hello['prefix']},"
+            f" not {sys.version} from {sys.base_prefix}"
+        )

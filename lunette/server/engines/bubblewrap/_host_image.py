@@ -1,0 +1,169 @@
+"""The image `host`: this machine's own /usr and an allow-list of its /etc, read-only, with this Python first in PATH.
+
+Everything is an allow-list. What is not named here does not exist inside.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import stat
+import sys
+from pathlib import Path
+
+from attrs import frozen
+
+__all__ = ["HostImage", "interpreter", "make_parents", "prepare_host_image"]
+
+_TOP = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
+# No environment, no profile.d, no pip.conf, no shadow, no private keys: places where people keep secrets.
+_ETC = (
+    "alternatives",
+    "ca-certificates.conf",
+    "debian_version",
+    "ethertypes",
+    "host.conf",
+    "inputrc",
+    "ld.so.cache",
+    "ld.so.conf",
+    "ld.so.conf.d",
+    "localtime",
+    "magic",
+    "mime.types",
+    "networks",
+    "os-release",
+    "protocols",
+    "rpc",
+    "services",
+    "ssl/certs",
+    "ssl/openssl.cnf",
+    "terminfo",
+    "timezone",
+)
+_SYNTHETIC = {
+    "passwd": "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n",
+    "group": "root:x:0:\nnogroup:x:65534:\n",
+    "nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n",
+    "hosts": "127.0.0.1 localhost sandbox\n::1 localhost\n",
+    "resolv.conf": "",
+}
+_INSTALLATION = {"bin", "include", "lib", "lib64", "man", "share"}
+_LINKS = "/opt/lunette/bin"
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+@frozen
+class HostImage:
+    """Bubblewrap arguments for the *system* and, after all directories, for its *python*; the PATH of commands.
+
+    *mounts* are (from, to): a dropped user id cannot reach a Python below a 0700 home, so a root server shows it
+    to its workers under another path.
+    """
+
+    system: tuple[str, ...]
+    python: tuple[str, ...]
+    path: str
+    mounts: tuple[tuple[str, str], ...]
+
+
+def prepare_host_image(state: Path, *, ranged: bool) -> HostImage:
+    """Write the image's /etc below *state* and say how to mount the rest; *ranged* for a server with ids to give."""
+    _write_etc(state / "etc")
+    python, mounts = _python(state / "python", ranged=ranged)
+    program = interpreter() if python or _below_usr(Path(sys.base_prefix)) else None
+    system = ["--ro-bind", "/usr", "/usr", *_top_level(), "--ro-bind", str(state / "etc"), "/etc"]
+    system += make_parents(f"{_LINKS}/python")
+    for name in ("python", "python3") if program else ():
+        system += ["--symlink", str(program), f"{_LINKS}/{name}"]
+    paths = [_LINKS, *([f"{sys.base_prefix}/bin"] if python else []), _PATH]
+    return HostImage(tuple(system), tuple(python), ":".join(paths), tuple(mounts))
+
+
+def make_parents(path: str) -> list[str]:
+    """The directories above *path*, open to every user of the sandbox; bwrap would make them 0700."""
+    parents = [str(p) for p in reversed(Path(path).parents) if p != Path("/")]
+    return [word for parent in parents for word in ("--perms", "0755", "--dir", parent)]
+
+
+def _top_level() -> list[str]:
+    """/bin and its like: links into /usr on a merged system, directories of their own elsewhere."""
+    arguments: list[str] = []
+    for name in _TOP:
+        path = Path("/", name)
+        if path.is_symlink():
+            arguments += ["--symlink", str(path.readlink()), str(path)]
+        elif path.is_dir():
+            arguments += ["--ro-bind", str(path), str(path)]
+    return arguments
+
+
+def _write_etc(etc: Path) -> None:
+    for name in _ETC:
+        source, target = Path("/etc", name), etc / name
+        target.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
+        with contextlib.suppress(OSError, shutil.Error):  # a file that is not there, or not for everybody
+            _copy(source, target)
+    for name, content in _SYNTHETIC.items():
+        (etc / name).write_text(content)
+    for directory, _, _ in os.walk(etc):
+        Path(directory).chmod(0o755)
+
+
+def _copy(source: Path, target: Path) -> None:
+    if source.is_symlink() and str(source.readlink()).startswith(("/usr/", "../usr/")):
+        target.symlink_to(source.readlink())
+    elif source.is_dir():
+        shutil.copytree(source, target, symlinks=True, copy_function=_copy_public)
+    else:
+        _copy_public(source, target)
+
+
+def _copy_public(source: str | Path, target: str | Path) -> None:
+    """Copy a file that everybody may read; a root server can read more than it should show."""
+    if Path(source).stat().st_mode & stat.S_IROTH:
+        shutil.copyfile(source, target)
+        Path(target).chmod(0o644)
+
+
+def interpreter() -> Path | None:
+    """This interpreter outside any virtual environment."""
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    for name in (version, "python3", "python"):
+        candidate = Path(sys.base_prefix, "bin", name)
+        if candidate.is_file():
+            return candidate.resolve()
+    return None
+
+
+def _python(shown: Path, *, ranged: bool) -> tuple[list[str], list[tuple[str, str]]]:
+    """Arguments and mounts for a Python that is not below /usr, under the path that it was built for."""
+    prefix = Path(sys.base_prefix).resolve()
+    if _below_usr(prefix) or _would_show_too_much(prefix):
+        return [], []
+    arguments = make_parents(str(prefix / "bin"))
+    mounts: list[tuple[str, str]] = []
+    for part in _parts(prefix):
+        source = part
+        if ranged:
+            source = shown / part.name
+            source.mkdir(parents=True, mode=0o755)
+            mounts.append((str(part), str(source)))
+        arguments += ["--ro-bind", str(source), str(part)]
+    return arguments, mounts
+
+
+def _parts(prefix: Path) -> list[Path]:
+    """The whole installation if it is nothing but one (each mount costs), else the directories that make it up."""
+    if {entry.name for entry in prefix.iterdir()} <= _INSTALLATION:
+        return [prefix]
+    return [prefix / name for name in ("bin", "lib", "include") if (prefix / name).is_dir()]
+
+
+def _below_usr(prefix: Path) -> bool:
+    return prefix.resolve().is_relative_to("/usr")
+
+
+def _would_show_too_much(prefix: Path) -> bool:
+    """Whether a home lies in *prefix*, whose lib and bin are then somebody's own."""
+    return Path.home().resolve().is_relative_to(prefix) or prefix == Path("/")

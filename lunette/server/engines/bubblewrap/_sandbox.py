@@ -1,0 +1,239 @@
+"""One sandbox: its worker, its first process, its directories and its ids."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import signal
+import uuid
+from collections.abc import AsyncIterable, Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+from lunette._scratch import remove_tree
+from lunette.server.engines.bubblewrap._files import OpenFile, os_error, write_all
+from lunette.server.engines.bubblewrap._identities import IdRange
+from lunette.server.engines.bubblewrap._killing import MARKER, kill_command
+from lunette.server.engines.bubblewrap._link import DeadLinkError, Link
+from lunette.server.engines.bubblewrap._pipes import InputPipe, OutputPipe
+from lunette.server.engines.bubblewrap._process import BubblewrapProcess
+from lunette.server.engines.bubblewrap.inside.wire import Message
+from lunette.server.engines.protocol import (
+    Command,
+    CommandNotRunnableError,
+    SandboxGoneError,
+    SandboxSpec,
+    State,
+    Status,
+)
+
+__all__ = ["BubblewrapSandbox"]
+
+ANSWER_SECONDS = 10.0
+_KILL_SECONDS = 5.0
+
+
+class BubblewrapSandbox:
+    """A sandbox that has been started; `ended` is called once, when it stops being `running` by itself."""
+
+    def __init__(
+        self,
+        spec: SandboxSpec,
+        link: Link,
+        *,
+        hello: Message,
+        fds: list[int],
+        disk: Path,
+        ids: IdRange | None,
+        env: dict[str, str],
+        ended: Callable[[Status], None],
+    ) -> None:
+        self.spec = spec
+        self.status = Status(state=State.RUNNING)
+        self._link = link
+        self._pid1, self._worker = fds
+        self._worker_pid: int = hello["worker"]
+        self._disk = disk
+        self._ids = ids
+        self._env = env
+        self._ended = ended
+        self._processes: dict[int, BubblewrapProcess] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._gone = asyncio.Event()
+        self._destroying: asyncio.Task[None] | None = None
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self._pid1, self._vanished)
+        link.closed.add_done_callback(lambda _: self._vanished())
+
+    # Commands
+
+    async def exec(self, command: Command) -> BubblewrapProcess:
+        marker = uuid.uuid4().hex
+        owner = self._ids.base if self._ids else None
+        stdout, stderr = OutputPipe(owner=owner), OutputPipe(owner=owner)
+        stdin = None if command.stdin is None else InputPipe(owner=owner)
+        fds = [*([stdin.read_end] if stdin else []), stdout.write_end, stderr.write_end]
+        env = {**self._env, **command.env, MARKER: marker}
+        try:
+            answer = await self._exec_answer(
+                {"op": "exec", "argv": command.argv, "cwd": command.cwd, "env": env}, fds
+            )
+        except BaseException:
+            for pipe in filter(None, (stdin, stdout, stderr)):
+                pipe.close()
+            raise
+        finally:
+            for fd in fds:
+                os.close(fd)
+        if stdin is not None and command.stdin is not None:
+            stdin.write_and_close(command.stdin)
+        process = self._processes[answer["id"]] = BubblewrapProcess(
+            pid=answer["pid"],
+            stdout=stdout,
+            stderr=stderr,
+            kill=lambda: self._kill(answer["pid"], process, marker),
+        )
+        return process
+
+    async def _exec_answer(self, message: Message, fds: list[int]) -> Message:
+        answer, _ = await self._ask(message, fds)
+        if "pid" in answer:
+            return answer
+        if "program" not in answer:
+            raise os_error(answer, message["cwd"] or self.spec.working_dir)
+        program, reason = answer["program"], os.strerror(answer["errno"])
+        code = 127 if answer["errno"] in (errno.ENOENT, errno.ENOTDIR) else 126
+        raise CommandNotRunnableError(code, f"{program}: {reason}")
+
+    async def _kill(self, pid: int, process: BubblewrapProcess, marker: str) -> None:
+        if process.running and not await asyncio.to_thread(
+            kill_command, leader=pid, root=self._worker_pid, marker=marker, deadline=_KILL_SECONDS
+        ):
+            self._fail("a command could not be ended")
+
+    async def run_main(self, argv: tuple[str, ...]) -> None:
+        """Start the service's own command; when it ends, the sandbox is stopped."""
+        process = await self.exec(Command(argv=argv, env=self.spec.environment))
+        self._spawn(self._follow_main(process))
+
+    async def _follow_main(self, process: BubblewrapProcess) -> None:
+        async for _ in process.output():  # its output is nobody's yet
+            pass
+        with contextlib.suppress(SandboxGoneError):
+            code = (await process.wait()).code
+            reason = f"the service's command ended with exit code {code}"
+            self._end(Status(state=State.STOPPED, reason=reason, exit_code=code))
+
+    # Files
+
+    async def open(self, path: str) -> OpenFile:
+        answer, fds = await self._ask({"op": "open", "path": path})
+        if not fds:
+            raise os_error(answer, path)
+        return OpenFile(fds[0], answer["size"])
+
+    async def put(self, path: str, data: AsyncIterable[bytes]) -> None:
+        answer, fds = await self._ask({"op": "begin", "path": path})
+        if not fds:
+            raise os_error(answer, path)
+        try:
+            await write_all(fds[0], data, path)
+        except BaseException:
+            self._spawn(self._abort(answer["id"]))
+            raise
+        finally:
+            os.close(fds[0])
+        done, _ = await self._ask({"op": "commit", "begun": answer["id"]})
+        if "errno" in done:
+            raise os_error(done, path)
+
+    async def _abort(self, begun: int) -> None:
+        with contextlib.suppress(SandboxGoneError):
+            await self._ask({"op": "abort", "begun": begun})
+
+    # The end
+
+    async def _ask(self, message: Message, fds: list[int] | None = None) -> tuple[Message, list[int]]:
+        if self.status.state is not State.RUNNING:
+            raise SandboxGoneError(self.status)
+        try:
+            return await self._link.ask(message, fds or (), deadline=ANSWER_SECONDS)
+        except TimeoutError:
+            # A process stopped between vfork and exec stops the worker too; only an attacker does that.
+            self._fail("the sandbox stopped answering")
+        except DeadLinkError:
+            await self._gone.wait()
+        raise SandboxGoneError(self.status)
+
+    def heard(self, message: Message) -> None:
+        """The worker says something unasked: a command ended."""
+        process = self._processes.pop(message.get("id", 0), None)
+        if process is not None and "exit" in message:
+            process.ended(message["exit"])
+
+    def _fail(self, reason: str) -> None:
+        self._end(Status(state=State.FAILED, reason=reason))
+
+    def _vanished(self) -> None:
+        self._end(Status(state=State.LOST, reason="the sandbox's first process was killed"))
+
+    def _end(self, status: Status) -> None:
+        """Stop taking commands; the first reason is the one that counts."""
+        if self.status.state is not State.RUNNING:
+            return
+        self.status = status
+        self._loop.remove_reader(self._pid1)
+        _kill_pidfd(self._pid1)
+        for process in self._processes.values():
+            process.lost(status)
+        self._processes.clear()
+        self._gone.set()
+        self._ended(status)
+
+    async def destroy(self) -> None:
+        """End every process and remove every file; whoever else destroys it waits for the same."""
+        if self._destroying is None:
+            self._end(Status(state=State.STOPPED, reason="destroyed"))
+            self._destroying = self._loop.create_task(self._clean_up())
+        await asyncio.shield(self._destroying)
+
+    async def _clean_up(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await wait_for_end(self._pid1, deadline=ANSWER_SECONDS)
+        # The worker goes by itself when it has reaped bwrap, which would else be a zombie of somebody else's.
+        if not await wait_for_end(self._worker, deadline=_KILL_SECONDS):
+            _kill_pidfd(self._worker)
+        self._link.close()
+        os.close(self._pid1)
+        os.close(self._worker)
+        await asyncio.to_thread(remove_tree, self._disk)
+        if self._ids:
+            self._ids.release()
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _kill_pidfd(fd: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        signal.pidfd_send_signal(fd, signal.SIGKILL)
+
+
+async def wait_for_end(pidfd: int, *, deadline: float) -> bool:
+    """Wait until the process behind *pidfd* has ended; False if it has not after *deadline* seconds."""
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[None] = loop.create_future()
+    loop.add_reader(pidfd, lambda: ended.done() or ended.set_result(None))
+    try:
+        async with asyncio.timeout(deadline):
+            await ended
+    except TimeoutError:
+        return False
+    finally:
+        loop.remove_reader(pidfd)
+    return True

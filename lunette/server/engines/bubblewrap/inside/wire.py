@@ -1,0 +1,60 @@
+"""Messages between the server, the fork server and its workers: JSON and descriptors over SOCK_SEQPACKET.
+
+A message that could be over the socket's buffer travels in a memfd, the first of its descriptors.
+"""
+
+from __future__ import annotations
+
+import array
+import json
+import os
+import socket
+from collections.abc import Sequence
+from typing import Any
+
+__all__ = ["MAX_FDS", "Message", "receive", "send"]
+
+Message = dict[str, Any]
+MAX_FDS = 8
+_INLINE = 32 * 1024
+_RIGHTS_SIZE = socket.CMSG_SPACE(MAX_FDS * array.array("i").itemsize)
+_IN_MEMFD = b"memfd"
+
+
+def send(sock: socket.socket, message: Message, fds: Sequence[int] = ()) -> None:
+    """Send one message whole, or raise BlockingIOError and send nothing."""
+    body = json.dumps(message).encode()
+    if len(body) <= _INLINE:
+        _send(sock, body, fds)
+        return
+    memfd = os.memfd_create("message", os.MFD_CLOEXEC)
+    try:
+        with open(memfd, "wb", closefd=False) as file:
+            file.write(body)
+        os.lseek(memfd, 0, os.SEEK_SET)
+        _send(sock, _IN_MEMFD, [memfd, *fds])
+    finally:
+        os.close(memfd)
+
+
+def _send(sock: socket.socket, body: bytes, fds: Sequence[int]) -> None:
+    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
+    sock.sendmsg([body], rights, socket.MSG_NOSIGNAL)
+
+
+def receive(sock: socket.socket) -> tuple[Message, list[int]] | None:
+    """Receive one message and its descriptors (close-on-exec), or None when the other side is gone."""
+    fds = array.array("i")
+    try:
+        # socket.recv_fds takes flags and does not pass them on; without this one, commands inherit the descriptors.
+        body, rights, _, _ = sock.recvmsg(_INLINE * 2, _RIGHTS_SIZE, socket.MSG_CMSG_CLOEXEC)
+    except ConnectionResetError:
+        return None
+    if not body:
+        return None
+    for _, _, data in rights:
+        fds.frombytes(data[: len(data) - len(data) % fds.itemsize])
+    if body == _IN_MEMFD:
+        with open(fds.pop(0), "rb") as file:
+            body = file.read()
+    return json.loads(body), fds.tolist()

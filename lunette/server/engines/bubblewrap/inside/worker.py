@@ -1,0 +1,228 @@
+"""A worker: starts one sandbox, enters it, and from then on runs its commands and opens its files.
+
+It stays in the host's pid namespace, where the sandbox cannot see, signal or trace it, and holds no privilege that a
+command lacks; so nothing has to be given up between fork and exec, and a command costs one vfork.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import select
+import signal
+import socket
+import time
+from collections.abc import Callable
+from typing import Any
+
+from lunette.server.engines.bubblewrap.inside import files, kernel, wire
+from lunette.server.engines.bubblewrap.inside.launching import FailedStartError, Launched, launch
+from lunette.server.engines.bubblewrap.inside.wire import Message
+
+__all__ = ["Worker"]
+
+_MAX_OPEN_FILES = 65_536
+# Signals that Python ignores, and would pass on ignored.
+_DEFAULT_SIGNALS = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGCHLD)
+
+
+class Worker:
+    """Answers the messages of the server over *sock* until the sandbox or the server is gone."""
+
+    def __init__(self, sock: socket.socket, *, parent: int) -> None:
+        self._sock = sock
+        self._parent = parent
+        self._commands: dict[int, int] = {}  # pid -> the id of its message
+        self._uploads = files.Uploads()
+        self._bwrap = 0
+        self._null = -1
+        self._working_dir = "/"
+        self._operations: dict[str, Callable[[Message, list[int]], tuple[Message, list[int]]]] = {
+            "exec": self._exec,
+            "open": self._open,
+            "begin": self._uploads.begin,
+            "commit": self._uploads.commit,
+            "abort": self._uploads.abort,
+        }
+
+    def serve(self) -> None:
+        children = self._watch_children()
+        received = wire.receive(self._sock)
+        if received is None:
+            return
+        try:
+            launched = self._start(*received)
+        except (OSError, FailedStartError) as error:
+            wire.send(self._sock, {"error": str(error), "working_dir": self._working_dir})
+            return
+        self._report_ready(launched)
+        self._loop(children)
+
+    def _start(self, message: Message, fds: list[int]) -> Launched:
+        launched = launch(message, fds, deadline=time.monotonic() + message["deadline"])
+        self._bwrap = launched.bwrap
+        try:
+            _become(message["base"])
+            kernel.die_with_parent(self._parent)
+            kernel.enter_namespaces(launched.pid1)
+            self._settle(message)
+        except BaseException:
+            signal.pidfd_send_signal(launched.pid1_fd, signal.SIGKILL)
+            raise
+        return launched
+
+    def _settle(self, message: Message) -> None:
+        """Inside now: become what a command may be, for good."""
+        os.chdir("/")
+        if message["base"] is not None:
+            _forbid_user_namespaces()
+            _become(0)
+        _limit_resources(message["processes"])
+        kernel.drop_capabilities(message["capabilities"])
+        kernel.no_new_privileges()
+        kernel.set_seccomp()
+        kernel.set_dumpable(False)
+        kernel.die_with_parent(self._parent)
+        self._null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+        self._working_dir = message["working_dir"]
+        os.makedirs(self._working_dir, exist_ok=True)
+
+    def _report_ready(self, launched: Launched) -> None:
+        worker = os.pidfd_open(os.getpid())
+        pids = {"pid1": launched.pid1, "worker": os.getpid()}
+        wire.send(self._sock, {"ready": True, **pids}, [launched.pid1_fd, worker])
+        os.close(launched.pid1_fd)
+        os.close(worker)
+
+    def _watch_children(self) -> int:
+        reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+        return reading
+
+    def _loop(self, children: int) -> None:
+        poll = select.poll()
+        poll.register(self._sock, select.POLLIN)
+        poll.register(children, select.POLLIN)
+        while True:
+            for fd, _ in poll.poll():
+                if fd == children:
+                    with contextlib.suppress(BlockingIOError):
+                        os.read(children, 4096)
+                    if not self._reap():
+                        return
+                elif not self._answer():
+                    return
+
+    def _reap(self) -> bool:
+        """Report the commands that ended; False when bwrap, and so the sandbox, did."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return False
+            if pid == 0:
+                return True
+            if pid == self._bwrap:
+                return False
+            if (message_id := self._commands.pop(pid, None)) is not None:
+                code = os.waitstatus_to_exitcode(status)
+                wire.send(self._sock, {"id": message_id, "exit": code})
+
+    def _answer(self) -> bool:
+        received = wire.receive(self._sock)
+        if received is None:
+            return False
+        message, fds = received
+        answer_fds: list[int] = []
+        try:
+            if "path" in message:
+                message["path"] = os.path.join(self._working_dir, message["path"])
+            answer, answer_fds = self._operations[message["op"]](message, fds)
+        except OSError as error:
+            answer = {"errno": error.errno, "path": _text(error.filename), "kind": type(error).__name__}
+        except ValueError as error:  # a name that no file system takes
+            answer = {"errno": 22, "path": None, "kind": "ValueError", "detail": str(error)}
+        finally:
+            for fd in fds:
+                os.close(fd)
+        wire.send(self._sock, {"id": message["id"], **answer}, answer_fds)
+        for fd in answer_fds:
+            os.close(fd)
+        return True
+
+    def _open(self, message: Message, _: list[int]) -> tuple[Message, list[int]]:
+        fd = files.open_for_reading(message["path"])
+        return {"size": os.fstat(fd).st_size}, [fd]
+
+    def _exec(self, message: Message, fds: list[int]) -> tuple[Message, list[int]]:
+        stdin, stdout, stderr = fds if len(fds) == 3 else (self._null, *fds)
+        env: dict[str, str] = message["env"]
+        os.chdir(os.path.join(self._working_dir, message["cwd"] or ""))
+        try:
+            program = _find(message["argv"][0], env.get("PATH", os.defpath))
+            pid = os.posix_spawn(
+                program,
+                message["argv"],
+                env,
+                file_actions=_standard_streams(stdin, stdout, stderr),
+                setsid=True,
+                setsigmask=(),
+                setsigdef=_DEFAULT_SIGNALS,
+            )
+        except OSError as error:
+            return {"errno": error.errno, "program": message["argv"][0]}, []
+        self._commands[pid] = message["id"]
+        return {"pid": pid}, []
+
+
+def _standard_streams(*fds: int) -> list[tuple[Any, ...]]:
+    return [(os.POSIX_SPAWN_DUP2, fd, target) for target, fd in enumerate(fds)]
+
+
+def _find(program: str, path: str) -> str:
+    """Look *program* up as a shell does: in *path*, inside the sandbox."""
+    if "/" in program:
+        return program
+    found: OSError = FileNotFoundError(2, os.strerror(2), program)
+    for directory in path.split(os.pathsep):
+        candidate = os.path.join(directory or ".", program)
+        if os.path.isfile(candidate):
+            if os.access(candidate, os.X_OK):
+                return candidate
+            found = PermissionError(13, os.strerror(13), program)
+    raise found
+
+
+def _become(base: int | None) -> None:
+    """Take the first user id of a range, with its group and no other; None stays who it is."""
+    if base is None:
+        return
+    os.setgroups([])
+    os.setresgid(base, base, base)
+    os.setresuid(base, base, base)
+
+
+def _forbid_user_namespaces() -> None:
+    """bwrap's own switch for it is not to be had together with a range of ids."""
+    fd = os.open("/proc/sys/user/max_user_namespaces", os.O_WRONLY | os.O_CLOEXEC)
+    os.write(fd, b"0")
+    os.close(fd)
+
+
+def _limit_resources(processes: int) -> None:
+    """Set what every command inherits. Processes are counted per sandbox, since it has its own user namespace."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    files_limit = _MAX_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _MAX_OPEN_FILES)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files_limit, files_limit))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _, hard = resource.getrlimit(resource.RLIMIT_NPROC)
+    limit = processes if hard == resource.RLIM_INFINITY else min(hard, processes)
+    resource.setrlimit(resource.RLIMIT_NPROC, (limit, limit))
+
+
+def _text(filename: object) -> str | None:
+    if isinstance(filename, bytes):
+        return os.fsdecode(filename)
+    return filename if isinstance(filename, str) else None
