@@ -18,7 +18,7 @@ import sys
 import threading
 from pathlib import Path
 
-__all__ = ["EmbeddedServer", "EmbeddedServerError", "ensure"]
+__all__ = ["EmbeddedServer", "EmbeddedServerError", "distribution", "ensure"]
 
 logger = logging.getLogger(__name__)
 
@@ -94,8 +94,10 @@ class EmbeddedServer:
 
     def _wait(self, seconds: float) -> bool:
         if self._pidfd is not None:  # Popen.wait(timeout) polls with pauses of up to 50 ms
-            ended = bool(select.select([self._pidfd], [], [], seconds)[0])
-            return ended and self._process.wait() is not None
+            if not select.select([self._pidfd], [], [], seconds)[0]:
+                return False
+            self._process.wait()
+            return True
         try:
             self._process.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -235,11 +237,12 @@ def _check_requirements() -> None:
     if missing:
         raise EmbeddedServerError(
             f"the embedded server needs {', '.join(missing)}:"
-            f" pip install '{_distribution()}[server]', or give base_url or LUNETTE_BASE_URL"
+            f" pip install '{distribution()}[server]', or give base_url or LUNETTE_BASE_URL"
         )
 
 
-def _distribution() -> str:
+def distribution() -> str:
+    """Return the name under which lunette is installed, for messages."""
     from importlib.metadata import packages_distributions
 
     return next(iter(packages_distributions().get("lunette", [])), "lunette-sandbox")

@@ -12,12 +12,12 @@ import sys
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
-from lunette._scratch import Scratch, sweep
+from lunette._scratch import Scratch
 from lunette.server._http import HTTPServer
 from lunette.server.app import create_app
 from lunette.server.engines.selection import select
+from lunette.server.registry import Registry
 
-_SWEEP_AFTER_SECONDS = 2.0
 _LOOK_FOR_PARENT_SECONDS = 0.5
 
 
@@ -40,15 +40,16 @@ def _ignore_terminal() -> None:
     # Ctrl-C and a closed terminal are the client's. SIG_IGN would be inherited by every
     # command in every sandbox; a handler is not.
     for number in (signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, lambda *_: None)
+        signal.signal(number, _nothing)
+
+
+def _nothing(number: int, frame: object) -> None: ...
 
 
 async def _serve(listener: socket.socket, parent: int) -> None:
-    server = HTTPServer(create_app(lambda: select(None)))
+    server = HTTPServer(create_app(Registry(select)))
     async with _while_alive(parent, server):
-        sweeping = asyncio.create_task(_sweep())
         await server.run_on(listener)
-        sweeping.cancel()
 
 
 @contextlib.asynccontextmanager
@@ -92,12 +93,6 @@ async def _poll(parent: int) -> None:
     # A pipe would be held open by every process that the parent forks.
     while os.getppid() == parent:  # noqa: ASYNC110, the kernel sets no asyncio.Event
         await asyncio.sleep(_LOOK_FOR_PARENT_SECONDS)
-
-
-async def _sweep() -> None:
-    """Remove what dead servers left, when the first requests are served."""
-    await asyncio.sleep(_SWEEP_AFTER_SECONDS)
-    await asyncio.to_thread(sweep)
 
 
 if __name__ == "__main__":

@@ -85,11 +85,16 @@ class _OneSend(HttpToolsProtocol):
     """uvicorn's protocol, over a transport that sends a small answer as one piece."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(cast(asyncio.Transport, _Joined(cast(Any, transport))))
+        self._joined = _Joined(cast(asyncio.Transport, transport))
+        super().connection_made(cast(asyncio.Transport, self._joined))
+
+    def on_response_complete(self) -> None:
+        self._joined.flush()  # the head of an answer to HEAD, which has no body
+        super().on_response_complete()
 
 
 class _Joined:
-    """A transport that holds a head back until its body comes, which is at once.
+    """A transport that holds a head back until the body comes that it announces.
 
     uvicorn writes them in two system calls, and the client wakes up for each.
     """
@@ -106,18 +111,17 @@ class _Joined:
         self.abort = transport.abort
 
     def write(self, data: bytes) -> None:
-        if not self._head and data.startswith(b"HTTP/1.1 "):
+        if not self._head and data.startswith(b"HTTP/1.1 ") and b"\r\ncontent-length: " in data:
             self._head = data
-            asyncio.get_running_loop().call_soon(self._flush)
             return
         head, self._head = self._head, b""
         self._transport.write(head + data if head else data)
 
     def close(self) -> None:
-        self._flush()
+        self.flush()
         self._transport.close()
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
         if not self._head:
             return
         head, self._head = self._head, b""

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from lunette._scratch import sweep
 from lunette.server._guard import Access, Guard
 from lunette.server._problems import Problem
 from lunette.server.about import About
 from lunette.server.commands import Commands
-from lunette.server.engines.protocol import Engine
 from lunette.server.files import Files
 from lunette.server.registry import Registry
 from lunette.server.sandboxes import Sandboxes
@@ -20,19 +21,20 @@ from lunette.server.sandboxes import Sandboxes
 __all__ = ["create_app"]
 
 
-def create_app(select: Callable[[], Engine], *, access: Access | None = None) -> ASGIApp:
-    """Return the server as an ASGI application.
+_SWEEP_AFTER_SECONDS = 2.0
 
-    *select* makes the engine, once the application has started. Without *access* there is no key.
-    """
-    registry = Registry(select)
+
+def create_app(registry: Registry, *, access: Access | None = None) -> ASGIApp:
+    """Return the server as an ASGI application; without *access* it needs no key."""
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: object) -> AsyncGenerator[None]:
         registry.start()
+        sweeping = asyncio.create_task(_sweep())
         try:
             yield
         finally:
+            sweeping.cancel()
             await registry.aclose()
 
     # The first match wins, and commands are what there is most of.
@@ -40,6 +42,12 @@ def create_app(select: Callable[[], Engine], *, access: Access | None = None) ->
     routes = [Route(path, resource) for tag in tags for path, resource in tag.resources().items()]
     router = Router(routes, redirect_slashes=False, default=_unknown, lifespan=lifespan)
     return Guard(router, access)
+
+
+async def _sweep() -> None:
+    """Remove what dead servers left, when the first requests are served."""
+    await asyncio.sleep(_SWEEP_AFTER_SECONDS)
+    await asyncio.to_thread(sweep)
 
 
 async def _unknown(scope: Scope, receive: Receive, send: Send) -> None:

@@ -59,14 +59,16 @@ class Registry:
     def __init__(self, select: Callable[[], Engine]) -> None:
         self._select = select
         self._engine: Engine | None = None
-        self._starting: asyncio.Task[Engine] | None = None
+        self._starting: asyncio.Task[Engine | Problem] | None = None
         self._sandboxes: dict[str, Sandbox] = {}
         # Ids that cannot be used again, and until when; the oldest first.
         self._gone: dict[str, float] = {}
         self._background: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
-        """Begin to start the engine."""
+        """Begin to start the engine, once."""
+        if self._starting is not None:
+            return
         self._starting = asyncio.create_task(self._start_engine())
 
     async def aclose(self) -> None:
@@ -91,7 +93,10 @@ class Registry:
             return self._engine
         if self._starting is None:
             raise Problem(503, "engine_unavailable", "the server is not started")
-        return await asyncio.shield(self._starting)
+        found = await asyncio.shield(self._starting)
+        if isinstance(found, Problem):
+            raise Problem(found.status, found.code, found.detail)
+        return found
 
     def all(self) -> Iterable[Sandbox]:
         """Return the sandboxes that are there, the oldest first."""
@@ -162,13 +167,17 @@ class Registry:
         self._note(sandbox, error.status)
         return gone(sandbox.id, error.status)
 
-    async def _start_engine(self) -> Engine:
+    async def _start_engine(self) -> Engine | Problem:
         try:
             engine = self._select()
             await engine.start()
         except EngineUnavailableError as error:
             logger.error("the engine cannot start: %s", error)
-            raise Problem(503, "engine_unavailable", str(error)) from error
+            return Problem(503, "engine_unavailable", str(error))
+        except Exception as error:
+            logger.exception("the engine failed to start")
+            detail = f"the engine failed to start: {type(error).__name__}: {error}"
+            return Problem(503, "engine_unavailable", detail)
         self._engine = engine
         self._run(self._follow(engine))
         return engine

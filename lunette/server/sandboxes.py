@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import uuid
+from collections.abc import Mapping
 from typing import Any, cast
 
 from starlette.formparsers import MultiPartException
@@ -53,10 +54,9 @@ class Sandboxes:
         if not _UUID.fullmatch(sandbox_id):
             detail = "'sandbox_id' is no UUID in small letters"
             raise Problem(422, "invalid_request", detail, key="sandbox_id")
-        body = await read_unchecked_json(request)
+        body: Any = await read_unchecked_json(request)
         engine = await self._registry.engine()
-        if isinstance(body, dict):
-            check_keys(cast(dict[str, Any], body).get("service"), engine.capabilities)
+        check_keys(_fields(body).get("service"), engine.capabilities)
         _contract.check_body("create_sandbox", body)
         spec = read_service(sandbox_id, body["service"], engine.capabilities)
         sandbox, is_new = await self._registry.create(spec)
@@ -147,14 +147,17 @@ async def _form(request: Request) -> dict[str, str]:
         raise Problem(400, "bad_request", f"the body is no form: {error.message}") from None
 
 
-def _service(form: dict[str, str]) -> Any:
+def _service(form: dict[str, str]) -> object:
     if "service" not in form:
         return {"image": form["image"]} if "image" in form else {}
     try:
-        service = _json.decode(form["service"].encode())
+        service: object = _json.decode(form["service"].encode())
     except ValueError as error:
         detail = f"'service' is no JSON: {error}"
         raise Problem(422, "invalid_request", detail, key="service") from None
-    if isinstance(service, dict) and "image" in form:
-        return {"image": form["image"], **cast(dict[str, Any], service)}
-    return service
+    fields = _fields(service)
+    return {"image": form["image"], **fields} if fields and "image" in form else service
+
+
+def _fields(value: object) -> Mapping[str, Any]:
+    return cast(Mapping[str, Any], value) if isinstance(value, Mapping) else {}

@@ -1,0 +1,180 @@
+"""The `lunette` command: run something in a sandbox, or run a server."""
+
+# No `from __future__ import annotations`: typer evaluates annotations, and it is imported late,
+# so that its absence is a sentence and no traceback.
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+if TYPE_CHECKING:
+    import typer
+
+__all__ = ["main"]
+
+_OUR_FAULT = 125  # as `docker run`: what failed was not the command
+
+
+def main() -> None:
+    """Run the command line."""
+    try:
+        application = _application()
+    except ModuleNotFoundError as error:
+        if error.name != "typer":
+            raise
+        sys.exit(f"the lunette command needs typer: pip install '{_distribution()}[cli]'")
+    application(prog_name="lunette")
+
+
+def _application() -> "typer.Typer":
+    import typer
+
+    application = typer.Typer(
+        no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
+    )
+
+    def show_version(wanted: bool) -> None:
+        if wanted:
+            typer.echo(f"lunette {_version()}")
+            raise typer.Exit
+
+    @application.callback()
+    def lunette(
+        version: Annotated[
+            bool, typer.Option("--version", callback=show_version, is_eager=True)
+        ] = False,
+    ) -> None:
+        """Code sandboxes: on this machine, on your server, on a fleet."""
+
+    @application.command(context_settings={"allow_interspersed_args": False})
+    def run(
+        command: Annotated[list[str], typer.Argument(help="The program and its arguments.")],
+        image: Annotated[str, typer.Option(help="The image of the sandbox.")] = "host",
+        env: Annotated[
+            list[str] | None,
+            typer.Option("--env", "-e", help="K=V, or K to take it from here.", metavar="K=V"),
+        ] = None,
+    ) -> None:
+        """Run a command in a new sandbox, with its streams and its exit code.
+
+        125 is the exit code where no command ran or its end is not known.
+        """
+        raise typer.Exit(_run(command, image, env or []))
+
+    @application.command()
+    def serve(
+        host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+        port: Annotated[int, typer.Option(help="The port; 0 takes a free one.")] = 8000,
+        uds: Annotated[
+            Path | None, typer.Option(help="Listen on this Unix socket; no key is needed.")
+        ] = None,
+        api_key: Annotated[
+            str | None,
+            typer.Option(envvar="LUNETTE_API_KEY", help="Made and printed if there is none."),
+        ] = None,
+        engine: Annotated[
+            str | None, typer.Option(envvar="LUNETTE_ENGINE", help="Default: auto.")
+        ] = None,
+        allowed_host: Annotated[
+            list[str] | None, typer.Option(help="A host name that clients may use.")
+        ] = None,
+    ) -> None:
+        """Serve sandboxes to other processes or machines."""
+        raise typer.Exit(_serve(host, port, uds, api_key, engine, allowed_host or []))
+
+    # They are called through `application`.
+    _ = (lunette, run, serve)
+    return application
+
+
+def _run(command: Sequence[str], image: str, env: Sequence[str]) -> int:
+    import httpx
+
+    from lunette import LunetteClient, LunetteError
+    from lunette._embedded import EmbeddedServerError
+
+    service = {"image": image, "environment": _environment(env)}
+    stdin = None if sys.stdin.isatty() else sys.stdin.buffer.read()
+    try:
+        with LunetteClient() as client, client.create_sandbox(service) as sandbox:
+            result = sandbox.exec(command, input=stdin)
+    except (LunetteError, httpx.HTTPError, EmbeddedServerError) as error:
+        print(f"lunette: {error}", file=sys.stderr)
+        return _OUR_FAULT
+    except KeyboardInterrupt:
+        return 130
+    for stream, data in ((sys.stdout, result.stdout_bytes), (sys.stderr, result.stderr_bytes)):
+        stream.buffer.write(data)
+        stream.buffer.flush()
+    if result.truncated:
+        print(f"lunette: {result.truncated} bytes of output were left out", file=sys.stderr)
+    return result.exit_code
+
+
+def _environment(pairs: Sequence[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if equals:
+            found[name] = value
+        elif name in os.environ:
+            found[name] = os.environ[name]
+    return found
+
+
+def _serve(
+    host: str,
+    port: int,
+    uds: Path | None,
+    api_key: str | None,
+    engine: str | None,
+    names: Sequence[str],
+) -> int:
+    try:
+        from lunette.server import serving
+    except ModuleNotFoundError as error:
+        print(
+            f"lunette: the server needs {error.name}: pip install '{_distribution()}[server]'",
+            file=sys.stderr,
+        )
+        return 1
+    _log_to_stderr()
+    try:
+        if uds is not None:
+            serving.serve_unix(uds, engine=engine, announce=_announce)
+        else:
+            serving.serve_tcp(
+                host, port, api_key=api_key, engine=engine, names=names, announce=_announce
+            )
+    except serving.CannotServeError as error:
+        print(f"lunette: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _announce(line: str) -> None:
+    print(line, flush=True)
+
+
+def _log_to_stderr() -> None:
+    import logging
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+
+
+def _version() -> str:
+    from importlib import metadata
+
+    try:
+        return metadata.version(_distribution())
+    except metadata.PackageNotFoundError:  # a checkout that nobody installed
+        return "0+unknown"
+
+
+def _distribution() -> str:
+    from lunette._embedded import distribution
+
+    return distribution()
