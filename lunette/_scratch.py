@@ -25,8 +25,8 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 class Scratch:
     """A directory below the system's temporary one, and the descriptor that locks it.
 
-    The lock belongs to the open directory, so a process that inherits *fd* shares it: only when the last copy is
-    closed, by whatever death, does `sweep` of a later owner take the directory away.
+    The lock belongs to the open directory, so a process that inherits *fd* shares it: only when the
+    last copy is closed, by whatever death, does `sweep` of a later owner take the directory away.
     """
 
     path: Path
@@ -92,8 +92,8 @@ def _lock(path: Path) -> int | None:
 def remove_tree(path: Path) -> None:
     """Remove a tree that somebody hostile may have shaped, but nobody changes any more.
 
-    However deep it is, this needs no recursion and two descriptors: directories are moved up to the top before they
-    are emptied. (A recursive removal ends in RecursionError at a thousand levels.)
+    However deep it is, this needs no recursion and two descriptors: directories are moved up to the
+    top before they are emptied. (A recursive removal ends in RecursionError at a thousand levels.)
     """
     try:
         top = os.open(path, _DIRECTORY)

@@ -73,7 +73,7 @@ class SandboxSpec:
     image: str
     command: tuple[str, ...] | None = None
     working_dir: str = "/workspace"
-    environment: Mapping[str, str] = field(factory=dict)
+    environment: Mapping[str, str] = field(factory=dict[str, str])
     hostname: str = "sandbox"
 
 
@@ -83,7 +83,7 @@ class Command:
 
     argv: tuple[str, ...]
     cwd: str | None = None
-    env: Mapping[str, str] = field(factory=dict)
+    env: Mapping[str, str] = field(factory=dict[str, str])
     stdin: bytes | None = None
 
 
@@ -169,7 +169,8 @@ class Process(Protocol):
     def output(self) -> AsyncIterator[tuple[Literal[1, 2], bytes]]:
         """Yield what the command writes, as (1 or 2, bytes), until the command itself has ended.
 
-        Pulled: a command whose output nobody takes waits. Children that outlive the command do not hold this open.
+        Pulled: a command whose output nobody takes waits. Children that outlive the command do not
+        hold this open.
         """
         ...
 
@@ -220,7 +221,9 @@ class Engine(Protocol):
         ...
 
     async def exec(self, handle: Handle, command: Command) -> Process:
-        """Start a command. Raise CommandNotRunnableError, or OSError for its *cwd*; then nothing was started."""
+        """Start a command. Raise CommandNotRunnableError, or OSError for its *cwd*; then nothing
+        was started.
+        """
         ...
 
     async def get(self, handle: Handle, path: str) -> FileReader:
@@ -228,5 +231,7 @@ class Engine(Protocol):
         ...
 
     async def put(self, handle: Handle, path: str, data: AsyncIterable[bytes]) -> None:
-        """Write a file whole or not at all: parents made, arrival by rename; an error of *data* leaves no trace."""
+        """Write a file whole or not at all: parents made, arrival by rename; an error of *data*
+        leaves no trace.
+        """
         ...

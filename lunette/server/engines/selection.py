@@ -26,6 +26,6 @@ def select(name: str | None = None) -> Engine:
             " and give its URL as base_url or LUNETTE_BASE_URL"
         )
     # Only here, since it needs modules that Linux alone has.
-    from lunette.server.engines.bubblewrap import BubblewrapEngine
+    from lunette.server.engines.bubblewrap.engine import BubblewrapEngine
 
     return BubblewrapEngine()

@@ -8,11 +8,12 @@ from lunette.server.engines.bubblewrap._host_image import HostImage, make_parent
 from lunette.server.engines.bubblewrap.inside.launching import INFO_FD, SECCOMP_FD, STATUS_FD
 from lunette.server.engines.protocol import SandboxSpec
 
-__all__ = ["IDLE", "KEPT_CAPABILITIES", "bwrap_arguments"]
+__all__ = ["IDLE", "KEPT_CAPABILITIES", "bwrap_arguments", "has_place"]
 
 IDLE = ("/usr/bin/sleep", "infinity")
 _TMP_BYTES, _SHM_BYTES, _RUN_BYTES = 1 << 30, 64 << 20, 16 << 20
-# Docker's set less NET_RAW, MKNOD, SYS_CHROOT and AUDIT_WRITE: what the root of a range of ids needs for apt and su.
+# Docker's set less NET_RAW, MKNOD, SYS_CHROOT and AUDIT_WRITE: what the root of a range of ids
+# needs for apt and su.
 _DOCKER_LESS_FOUR = {
     "CAP_CHOWN": 0,
     "CAP_DAC_OVERRIDE": 1,
@@ -27,22 +28,40 @@ _DOCKER_LESS_FOUR = {
 }
 KEPT_CAPABILITIES = sum(1 << number for number in _DOCKER_LESS_FOUR.values())
 # Where a working directory that is missing cannot be made.
-_READ_ONLY = ("/bin", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/libx32", "/opt", "/proc", "/sbin", "/usr")
+_READ_ONLY = (
+    "/bin",
+    "/dev",
+    "/etc",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/libx32",
+    "/opt",
+    "/proc",
+    "/sbin",
+    "/usr",
+)
 _WRITABLE = ("/root", "/run", "/tmp", "/workspace")
 
 
-def bwrap_arguments(
-    spec: SandboxSpec, *, image: HostImage, disk: Path, ranged: bool
-) -> str:
+def bwrap_arguments(spec: SandboxSpec, *, image: HostImage, disk: Path, ranged: bool) -> str:
     """Return the NUL-separated arguments for *spec*, whose writable directories are below *disk*.
 
-    Mounts are most of the time that a create takes (0.2 ms each), so there is none without a reason.
+    Mounts are most of the time that a create takes (0.2 ms each), so there is none without a
+    reason.
     """
     arguments = [
         *("--unshare-all", "--unshare-user", "--uid", "0", "--gid", "0"),
         *_privileges(ranged),
         *("--die-with-parent", "--new-session", "--hostname", spec.hostname),
-        *("--info-fd", str(INFO_FD), "--json-status-fd", str(STATUS_FD), "--seccomp", str(SECCOMP_FD)),
+        *(
+            "--info-fd",
+            str(INFO_FD),
+            "--json-status-fd",
+            str(STATUS_FD),
+            "--seccomp",
+            str(SECCOMP_FD),
+        ),
         *image.system,
         *("--proc", "/proc", "--dev", "/dev"),
         *_tmpfs("/dev/shm", _SHM_BYTES),
@@ -72,9 +91,16 @@ def _tmpfs(path: str, size: int, *, permissions: str = "1777") -> list[str]:
     return ["--perms", permissions, "--size", str(size), "--tmpfs", path]
 
 
+def has_place(path: str) -> bool:
+    """Whether *path* needs no mount of its own: it can be made inside, or nobody can make it."""
+    wanted = PurePosixPath(path)
+    return wanted == PurePosixPath("/") or any(
+        wanted.is_relative_to(p) for p in (*_READ_ONLY, *_WRITABLE)
+    )
+
+
 def _working_directory(path: str, disk: Path) -> list[str]:
     """A directory on disk for a path that would lie in the read-only root."""
-    wanted = PurePosixPath(path)
-    if wanted == PurePosixPath("/") or any(wanted.is_relative_to(p) for p in (*_READ_ONLY, *_WRITABLE)):
+    if has_place(path):
         return []
     return [*make_parents(path), "--bind", str(disk / "working_dir"), path]

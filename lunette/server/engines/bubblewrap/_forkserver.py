@@ -20,19 +20,23 @@ __all__ = ["ForkServer"]
 
 _START_SECONDS = 20.0
 _ANSWER_SECONDS = 10.0
-_MAIN = "import sys; sys.path.insert(0, sys.argv[3]); from {0} import main; main()".format(
-    "lunette.server.engines.bubblewrap.inside.forkserver"
+_MAIN = (
+    "import sys; sys.path.insert(0, sys.argv[3]);"
+    "from lunette.server.engines.bubblewrap.inside.forkserver import main; main()"
 )
-# Not -I: it implies -E, and then PYTHONHOME, without which a Python in a memfd finds no library, is ignored.
+# Not -I: it implies -E, and then PYTHONHOME, without which a Python in a memfd finds no library, is
+# ignored.
 _FLAGS = ("-S", "-P", "-s")
 
 
 class ForkServer:
-    """The one process of this engine that forks. Its end takes every worker, and so every sandbox, with it."""
+    """The one process of this engine that forks. Its end takes every worker, and so every sandbox,
+    with it.
+    """
 
     def __init__(self, process: subprocess.Popen[bytes], sock: socket.socket) -> None:
         self._process = process
-        self._link = Link(sock, unasked=lambda _: None)
+        self._link = Link(sock)
 
     @classmethod
     async def start(cls) -> ForkServer:
@@ -46,7 +50,9 @@ class ForkServer:
         except BaseException as error:
             await server.aclose()
             if isinstance(error, DeadLinkError | TimeoutError):
-                raise EngineUnavailableError("the fork server did not start; its error is in the log") from error
+                raise EngineUnavailableError(
+                    "the fork server did not start; its error is in the log"
+                ) from error
             raise
         return server
 
@@ -65,7 +71,9 @@ class ForkServer:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
             with theirs:
-                answer, _ = await self._link.ask({"op": "fork"}, [theirs.fileno()], deadline=_ANSWER_SECONDS)
+                answer, _ = await self._link.ask(
+                    {"op": "fork"}, [theirs.fileno()], deadline=_ANSWER_SECONDS
+                )
         except (DeadLinkError, TimeoutError) as error:
             ours.close()
             raise NoCapacityError("the fork server does not answer") from error
@@ -102,7 +110,9 @@ def _spawn(fd: int) -> subprocess.Popen[bytes]:
 
 
 def _check_python(hello: Message) -> None:
-    """A Python in a memfd loads whatever libpython and library it finds: make sure that they are its own."""
+    """A Python in a memfd loads whatever libpython and library it finds: make sure that they are
+    its own.
+    """
     if hello["python"] != sys.version or hello["prefix"] != sys.base_prefix:
         raise EngineUnavailableError(
             f"the fork server runs Python {hello['python']} from {hello['prefix']},"

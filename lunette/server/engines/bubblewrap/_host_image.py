@@ -1,4 +1,5 @@
-"""The image `host`: this machine's own /usr and an allow-list of its /etc, read-only, with this Python first in PATH.
+"""The image `host`: this machine's own /usr and an allow-list of its /etc, read-only, with this
+Python first in PATH.
 
 Everything is an allow-list. What is not named here does not exist inside.
 """
@@ -17,7 +18,8 @@ from attrs import frozen
 __all__ = ["HostImage", "interpreter", "make_parents", "prepare_host_image"]
 
 _TOP = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
-# No environment, no profile.d, no pip.conf, no shadow, no private keys: places where people keep secrets.
+# No environment, no profile.d, no pip.conf, no shadow, no private keys: places where people keep
+# secrets.
 _ETC = (
     "alternatives",
     "ca-certificates.conf",
@@ -42,7 +44,9 @@ _ETC = (
     "timezone",
 )
 _SYNTHETIC = {
-    "passwd": "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n",
+    "passwd": (
+        "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n"
+    ),
     "group": "root:x:0:\nnogroup:x:65534:\n",
     "nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n",
     "hosts": "127.0.0.1 localhost sandbox\n::1 localhost\n",
@@ -55,10 +59,11 @@ _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 @frozen
 class HostImage:
-    """Bubblewrap arguments for the *system* and, after all directories, for its *python*; the PATH of commands.
+    """Bubblewrap arguments for the *system* and, after all directories, for its *python*; the PATH
+    of commands.
 
-    *mounts* are (from, to): a dropped user id cannot reach a Python below a 0700 home, so a root server shows it
-    to its workers under another path.
+    *mounts* are (from, to): a dropped user id cannot reach a Python below a 0700 home, so a root
+    server shows it to its workers under another path.
     """
 
     system: tuple[str, ...]
@@ -68,7 +73,9 @@ class HostImage:
 
 
 def prepare_host_image(state: Path, *, ranged: bool) -> HostImage:
-    """Write the image's /etc below *state* and say how to mount the rest; *ranged* for a server with ids to give."""
+    """Write the image's /etc below *state* and say how to mount the rest; *ranged* for a server
+    with ids to give.
+    """
     _write_etc(state / "etc")
     python, mounts = _python(state / "python", ranged=ranged)
     program = interpreter() if python or _below_usr(Path(sys.base_prefix)) else None
@@ -81,7 +88,7 @@ def prepare_host_image(state: Path, *, ranged: bool) -> HostImage:
 
 
 def make_parents(path: str) -> list[str]:
-    """The directories above *path*, open to every user of the sandbox; bwrap would make them 0700."""
+    """The directories above *path*, open to every user inside; bwrap would make them 0700."""
     parents = [str(p) for p in reversed(Path(path).parents) if p != Path("/")]
     return [word for parent in parents for word in ("--perms", "0755", "--dir", parent)]
 
@@ -102,7 +109,9 @@ def _write_etc(etc: Path) -> None:
     for name in _ETC:
         source, target = Path("/etc", name), etc / name
         target.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
-        with contextlib.suppress(OSError, shutil.Error):  # a file that is not there, or not for everybody
+        with contextlib.suppress(
+            OSError, shutil.Error
+        ):  # a file that is not there, or not for everybody
             _copy(source, target)
     for name, content in _SYNTHETIC.items():
         (etc / name).write_text(content)
@@ -137,7 +146,9 @@ def interpreter() -> Path | None:
 
 
 def _python(shown: Path, *, ranged: bool) -> tuple[list[str], list[tuple[str, str]]]:
-    """Arguments and mounts for a Python that is not below /usr, under the path that it was built for."""
+    """Arguments and mounts for a Python that is not below /usr, under the path that it was built
+    for.
+    """
     prefix = Path(sys.base_prefix).resolve()
     if _below_usr(prefix) or _would_show_too_much(prefix):
         return [], []
@@ -154,7 +165,9 @@ def _python(shown: Path, *, ranged: bool) -> tuple[list[str], list[tuple[str, st
 
 
 def _parts(prefix: Path) -> list[Path]:
-    """The whole installation if it is nothing but one (each mount costs), else the directories that make it up."""
+    """The whole installation if it is nothing but one (each mount costs), else the directories that
+    make it up.
+    """
     if {entry.name for entry in prefix.iterdir()} <= _INSTALLATION:
         return [prefix]
     return [prefix / name for name in ("bin", "lib", "include") if (prefix / name).is_dir()]

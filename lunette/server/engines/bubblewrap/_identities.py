@@ -1,4 +1,6 @@
-"""Ranges of user ids for the sandboxes of a root server: no two sandboxes of a machine ever share one."""
+"""Ranges of user ids for the sandboxes of a root server: no two sandboxes of a machine ever share
+one.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ class IdRange:
 
 
 def take_range() -> IdRange:
-    """Take a free range. The lock is an abstract socket: it is the machine's, and no death leaves it behind."""
+    """Take a free range. The lock is an abstract socket: it is the machine's, and no death leaves
+    it behind.
+    """
     slots = (_END - _FIRST) // _COUNT
     for _ in range(_TRIES):
         slot = random.SystemRandom().randrange(slots)

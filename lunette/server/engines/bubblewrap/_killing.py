@@ -1,9 +1,11 @@
-"""Ending a command with all that it started, from outside the sandbox, where nothing in it can interfere.
+"""Ending a command with all that it started, from outside the sandbox, where nothing in it can
+interfere.
 
-A process belongs to a command if it descends from it, shares its session, or carries its marker in the environment
-that it was started with. All are stopped before any is killed: a stopped process cannot fork, and while the dead
-would hand their children to pid 1, the stopped keep theirs. What double-forks, leaves the session *and* clears its
-environment before the kill begins is a daemon of the sandbox and lives until the sandbox ends.
+A process belongs to a command if it descends from it, shares its session, or carries its marker in
+the environment that it was started with. All are stopped before any is killed: a stopped process
+cannot fork, and while the dead would hand their children to pid 1, the stopped keep theirs. What
+double-forks, leaves the session *and* clears its environment before the kill begins is a daemon of
+the sandbox and lives until the sandbox ends.
 """
 
 from __future__ import annotations
@@ -33,8 +35,8 @@ class _Found:
 def kill_command(*, leader: int, root: int, marker: str, deadline: float) -> bool:
     """Kill the command whose first process is *leader*; blocking, so not on the loop.
 
-    *root* is the worker, whose descendants the whole sandbox is. Returns False if something of the command still
-    runs after *deadline* seconds.
+    *root* is the worker, whose descendants the whole sandbox is. Returns False if something of the
+    command still runs after *deadline* seconds.
     """
     end = time.monotonic() + deadline
     stopped: dict[tuple[int, str], _Found] = {}
@@ -90,8 +92,8 @@ def _descendants(root: int) -> dict[int, _Found]:
 def _children(pid: int) -> list[int]:
     found: list[int] = []
     try:
-        for thread in os.listdir(f"/proc/{pid}/task"):
-            found += map(int, Path(f"/proc/{pid}/task/{thread}/children").read_text().split())
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            found += map(int, (thread / "children").read_text().split())
     except (FileNotFoundError, ProcessLookupError):
         pass
     return found

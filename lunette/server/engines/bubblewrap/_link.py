@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from lunette.server.engines.bubblewrap.inside import wire
 from lunette.server.engines.bubblewrap.inside.wire import Message
 
-__all__ = ["DeadLinkError", "Link"]
+__all__ = ["DeadLinkError", "Link", "set_done"]
 
 Answer = tuple[Message, list[int]]
 
@@ -20,16 +20,23 @@ class DeadLinkError(Exception):
     """The other side is gone or does not answer."""
 
 
+def set_done(future: asyncio.Future[None]) -> None:
+    """Wake who waits for *future*, once."""
+    if not future.done():
+        future.set_result(None)
+
+
 class Link:
     """Sends messages and hands answers to those who wait; never blocks the loop.
 
-    A message with an `id` is answered by one with the same. What comes without being asked for goes to *unasked*.
+    A message with an `id` is answered by one with the same. What comes without being asked for goes
+    to `unasked`.
     """
 
-    def __init__(self, sock: socket.socket, *, unasked: Callable[[Message], None]) -> None:
+    def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)
         self._sock = sock
-        self._unasked = unasked
+        self.unasked: Callable[[Message], None] = lambda _: None
         self._waiting: dict[int | None, asyncio.Future[Answer]] = {}
         self._next_id = 0
         self._loop = asyncio.get_running_loop()
@@ -39,14 +46,16 @@ class Link:
     async def ask(self, message: Message, fds: Sequence[int] = (), *, deadline: float) -> Answer:
         """Send *message* and return its answer and descriptors, which are the caller's to close.
 
-        The fork server has had its own process stopped between vfork and exec when no answer comes within *deadline*
-        seconds, or worse: then DeadLinkError.
+        The fork server has had its own process stopped between vfork and exec when no answer comes
+        within *deadline* seconds, or worse: then DeadLinkError.
         """
         self._next_id += 1
         async with asyncio.timeout(deadline):
             return await self._ask(self._next_id, message, fds)
 
-    async def open(self, message: Message | None = None, fds: Sequence[int] = (), *, deadline: float) -> Answer:
+    async def open(
+        self, message: Message | None = None, fds: Sequence[int] = (), *, deadline: float
+    ) -> Answer:
         """Send the first *message*, if there is one, and return the other side's first word."""
         async with asyncio.timeout(deadline):
             if message is None:
@@ -79,7 +88,7 @@ class Link:
     async def _writable(self) -> None:
         """The buffer is full: wait for room. Rare, so that who waits may share one wake-up."""
         room = self._loop.create_future()
-        self._loop.add_writer(self._sock, lambda: room.done() or room.set_result(None))
+        self._loop.add_writer(self._sock, lambda: set_done(room))
         try:
             await room
         finally:
@@ -102,7 +111,7 @@ class Link:
             return
         for fd in fds:  # nobody waits any more
             os.close(fd)
-        self._unasked(message)
+        self.unasked(message)
 
     def close(self) -> None:
         """Hang up; whoever waits for an answer gets DeadLinkError."""

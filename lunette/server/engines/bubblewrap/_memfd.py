@@ -1,4 +1,5 @@
-"""Programs as sealed memory files, so that nothing that reaches them by /proc/PID/exe can change them.
+"""Programs as sealed memory files, so that nothing that reaches them by /proc/PID/exe can change
+them.
 
 A sandbox without a range of ids of its own runs as the server's user, who owns the programs on disk
 (CVE-2019-5736 is what follows from that).

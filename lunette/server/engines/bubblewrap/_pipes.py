@@ -24,7 +24,9 @@ class OutputPipe:
         self._fd, self.write_end = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(self._fd, False)
         if owner is not None:
-            os.fchown(self.write_end, owner, owner)  # else `> /dev/stderr` is not allowed to reopen it
+            os.fchown(
+                self.write_end, owner, owner
+            )  # else `> /dev/stderr` is not allowed to reopen it
         self._loop = asyncio.get_running_loop()
         self._left: int | None = None
         self.ended = False
@@ -43,7 +45,9 @@ class OutputPipe:
         return chunk
 
     def finish(self) -> None:
-        """The command has ended: give what is in the pipe now, and nothing that its children still write."""
+        """The command has ended: give what is in the pipe now, and nothing that its children still
+        write.
+        """
         if not self.ended and self._left is None:
             self._left = struct.unpack("i", fcntl.ioctl(self._fd, termios.FIONREAD, b"\0" * 4))[0]
             self.ended = self._left == 0
@@ -57,7 +61,9 @@ class OutputPipe:
             self._loop.remove_reader(self._fd)
 
     def discard(self) -> None:
-        """Throw away what still comes, so that a child that lives on neither blocks nor dies of SIGPIPE."""
+        """Throw away what still comes, so that a child that lives on neither blocks nor dies of
+        SIGPIPE.
+        """
         if self._fd >= 0:
             self._loop.add_reader(self._fd, self._discard)
 

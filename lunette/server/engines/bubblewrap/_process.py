@@ -83,11 +83,15 @@ class BubblewrapProcess:
         return not self._exit.done()
 
     def ended(self, code: int) -> None:
-        """The worker says that the command is over; *code* is negative for a signal, as Python has it."""
+        """The worker says that the command is over; *code* is negative for a signal, as Python has
+        it.
+        """
         for _, pipe in self._pipes:
             pipe.finish()
         if not self._exit.done():
-            self._exit.set_result(Exit(code=code) if code >= 0 else Exit(code=128 - code, signal=-code))
+            self._exit.set_result(
+                Exit(code=code) if code >= 0 else Exit(code=128 - code, signal=-code)
+            )
 
     def lost(self, status: Status) -> None:
         """The sandbox is gone, and the command with it."""

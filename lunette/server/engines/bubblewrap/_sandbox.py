@@ -16,27 +16,28 @@ from lunette._scratch import remove_tree
 from lunette.server.engines.bubblewrap._files import OpenFile, os_error, write_all
 from lunette.server.engines.bubblewrap._identities import IdRange
 from lunette.server.engines.bubblewrap._killing import MARKER, kill_command
-from lunette.server.engines.bubblewrap._link import DeadLinkError, Link
+from lunette.server.engines.bubblewrap._link import DeadLinkError, Link, set_done
 from lunette.server.engines.bubblewrap._pipes import InputPipe, OutputPipe
 from lunette.server.engines.bubblewrap._process import BubblewrapProcess
 from lunette.server.engines.bubblewrap.inside.wire import Message
 from lunette.server.engines.protocol import (
     Command,
     CommandNotRunnableError,
+    NotSupportedError,
     SandboxGoneError,
     SandboxSpec,
     State,
     Status,
 )
 
-__all__ = ["BubblewrapSandbox"]
+__all__ = ["ANSWER_SECONDS", "BubblewrapSandbox", "no_working_dir"]
 
 ANSWER_SECONDS = 10.0
 _KILL_SECONDS = 5.0
 
 
 class BubblewrapSandbox:
-    """A sandbox that has been started; `ended` is called once, when it stops being `running` by itself."""
+    """A sandbox that was started; *ended* is told once, when it stops being `running`."""
 
     def __init__(
         self,
@@ -48,7 +49,7 @@ class BubblewrapSandbox:
         disk: Path,
         ids: IdRange | None,
         env: dict[str, str],
-        ended: Callable[[Status], None],
+        ended: Callable[[str, Status], None],
     ) -> None:
         self.spec = spec
         self.status = Status(state=State.RUNNING)
@@ -65,7 +66,18 @@ class BubblewrapSandbox:
         self._destroying: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._pid1, self._vanished)
+        link.unasked = self._heard
         link.closed.add_done_callback(lambda _: self._vanished())
+
+    async def adopt(self, spec: SandboxSpec) -> None:
+        """Become the sandbox of *spec*; raise NotSupportedError if its working directory cannot be
+        made.
+        """
+        if spec.working_dir != self.spec.working_dir:
+            answer, _ = await self._ask({"op": "work", "working_dir": spec.working_dir})
+            if "errno" in answer:
+                raise no_working_dir(spec.working_dir, os.strerror(answer["errno"]))
+        self.spec = spec
 
     # Commands
 
@@ -81,8 +93,10 @@ class BubblewrapSandbox:
                 {"op": "exec", "argv": command.argv, "cwd": command.cwd, "env": env}, fds
             )
         except BaseException:
-            for pipe in filter(None, (stdin, stdout, stderr)):
-                pipe.close()
+            stdout.close()
+            stderr.close()
+            if stdin:
+                stdin.close()
             raise
         finally:
             for fd in fds:
@@ -104,8 +118,8 @@ class BubblewrapSandbox:
         if "program" not in answer:
             raise os_error(answer, message["cwd"] or self.spec.working_dir)
         program, reason = answer["program"], os.strerror(answer["errno"])
-        code = 127 if answer["errno"] in (errno.ENOENT, errno.ENOTDIR) else 126
-        raise CommandNotRunnableError(code, f"{program}: {reason}")
+        missing = answer["errno"] in (errno.ENOENT, errno.ENOTDIR)
+        raise CommandNotRunnableError(127 if missing else 126, f"{program}: {reason}")
 
     async def _kill(self, pid: int, process: BubblewrapProcess, marker: str) -> None:
         if process.running and not await asyncio.to_thread(
@@ -155,19 +169,22 @@ class BubblewrapSandbox:
 
     # The end
 
-    async def _ask(self, message: Message, fds: list[int] | None = None) -> tuple[Message, list[int]]:
+    async def _ask(
+        self, message: Message, fds: list[int] | None = None
+    ) -> tuple[Message, list[int]]:
         if self.status.state is not State.RUNNING:
             raise SandboxGoneError(self.status)
         try:
             return await self._link.ask(message, fds or (), deadline=ANSWER_SECONDS)
         except TimeoutError:
-            # A process stopped between vfork and exec stops the worker too; only an attacker does that.
+            # A process stopped between vfork and exec stops the worker too; only an attacker does
+            # that.
             self._fail("the sandbox stopped answering")
         except DeadLinkError:
             await self._gone.wait()
         raise SandboxGoneError(self.status)
 
-    def heard(self, message: Message) -> None:
+    def _heard(self, message: Message) -> None:
         """The worker says something unasked: a command ended."""
         process = self._processes.pop(message.get("id", 0), None)
         if process is not None and "exit" in message:
@@ -190,20 +207,26 @@ class BubblewrapSandbox:
             process.lost(status)
         self._processes.clear()
         self._gone.set()
-        self._ended(status)
+        self._ended(self.spec.id, status)
+
+    @property
+    def destroyed(self) -> bool:
+        """Whether somebody has asked for its end."""
+        return self._destroying is not None
 
     async def destroy(self) -> None:
         """End every process and remove every file; whoever else destroys it waits for the same."""
         if self._destroying is None:
-            self._end(Status(state=State.STOPPED, reason="destroyed"))
             self._destroying = self._loop.create_task(self._clean_up())
+            self._end(Status(state=State.STOPPED, reason="destroyed"))
         await asyncio.shield(self._destroying)
 
     async def _clean_up(self) -> None:
         for task in self._tasks:
             task.cancel()
         await wait_for_end(self._pid1, deadline=ANSWER_SECONDS)
-        # The worker goes by itself when it has reaped bwrap, which would else be a zombie of somebody else's.
+        # The worker goes by itself when it has reaped bwrap, which would else be a zombie of
+        # somebody else's.
         if not await wait_for_end(self._worker, deadline=_KILL_SECONDS):
             _kill_pidfd(self._worker)
         self._link.close()
@@ -224,11 +247,19 @@ def _kill_pidfd(fd: int) -> None:
         signal.pidfd_send_signal(fd, signal.SIGKILL)
 
 
+def no_working_dir(path: str, reason: str) -> NotSupportedError:
+    return NotSupportedError(
+        "working_dir", f"the working directory {path!r} cannot be made: {reason}"
+    )
+
+
 async def wait_for_end(pidfd: int, *, deadline: float) -> bool:
-    """Wait until the process behind *pidfd* has ended; False if it has not after *deadline* seconds."""
+    """Wait until the process behind *pidfd* has ended; False if it has not after *deadline*
+    seconds.
+    """
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[None] = loop.create_future()
-    loop.add_reader(pidfd, lambda: ended.done() or ended.set_result(None))
+    loop.add_reader(pidfd, lambda: set_done(ended))
     try:
         async with asyncio.timeout(deadline):
             await ended

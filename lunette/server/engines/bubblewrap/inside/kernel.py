@@ -74,11 +74,16 @@ def bind_mount(source: str, target: str) -> None:
 
 def _mount(source: str | None, target: str, flags: int) -> None:
     origin = None if source is None else os.fsencode(source)
-    _check(_libc.mount(origin, os.fsencode(target), None, ctypes.c_ulong(flags), None), f"mount {target}")
+    _check(
+        _libc.mount(origin, os.fsencode(target), None, ctypes.c_ulong(flags), None),
+        f"mount {target}",
+    )
 
 
 def die_with_parent(parent: int) -> None:
-    """Be killed when *parent* ends. Forgotten by the kernel at each change of identity, so call it after those."""
+    """Be killed when *parent* ends. Forgotten by the kernel at each change of identity, so call it
+    after those.
+    """
     _prctl(_PR_SET_PDEATHSIG, _SIGKILL)
     if os.getppid() != parent:  # it ended before we asked
         os._exit(1)
@@ -87,8 +92,8 @@ def die_with_parent(parent: int) -> None:
 def enter_namespaces(pid: int) -> None:
     """Enter every namespace of *pid*; the pid namespace is entered by children only.
 
-    bwrap makes two user namespaces, one in the other, when it disables further ones. The outer owns the mount
-    namespace and must be entered first, the inner last.
+    bwrap makes two user namespaces, one in the other, when it disables further ones. The outer owns
+    the mount namespace and must be entered first, the inner last.
     """
     fds = {name: os.open(f"/proc/{pid}/ns/{name}", os.O_RDONLY | os.O_CLOEXEC) for name in _CLONE}
     owner = fcntl.ioctl(fds["mnt"], _NS_GET_USERNS)
@@ -118,7 +123,9 @@ def drop_capabilities(keep: int) -> None:
     _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
     header = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0)
     low, high = keep & 0xFFFFFFFF, keep >> 32
-    data = struct.pack("=6I", low, low, 0, high, high, 0)  # effective, permitted, inheritable: twice
+    data = struct.pack(
+        "=6I", low, low, 0, high, high, 0
+    )  # effective, permitted, inheritable: twice
     _check(_libc.capset(ctypes.c_char_p(header), ctypes.c_char_p(data)), "capset")
 
 
@@ -127,7 +134,9 @@ def no_new_privileges() -> None:
 
 
 def set_dumpable(yes: bool) -> None:
-    """A process that is not dumpable cannot be traced, nor its /proc files opened, by others of its user."""
+    """A process that is not dumpable cannot be traced, nor its /proc files opened, by others of its
+    user.
+    """
     _prctl(_PR_SET_DUMPABLE, int(yes))
 
 

@@ -13,10 +13,19 @@ from typing import Any, NamedTuple
 from lunette.server.engines.bubblewrap.inside.seccomp import filter_program
 from lunette.server.engines.bubblewrap.inside.wire import Message
 
-__all__ = ["ARGUMENTS_FD", "INFO_FD", "SECCOMP_FD", "STATUS_FD", "FailedStartError", "Launched", "launch"]
+__all__ = [
+    "ARGUMENTS_FD",
+    "INFO_FD",
+    "SECCOMP_FD",
+    "STATUS_FD",
+    "FailedStartError",
+    "Launched",
+    "launch",
+]
 
-# The descriptors under which bwrap gets what its arguments name. One serves for status and for `--userns-block-fd`,
-# because the sandbox's first processes close the former and keep the latter. bwrap insists on an --info-fd with it.
+# The descriptors under which bwrap gets what its arguments name. One serves for status and for
+# `--userns-block-fd`, because the sandbox's first processes close the former and keep the latter.
+# bwrap insists on an --info-fd with it.
 STATUS_FD, SECCOMP_FD, ARGUMENTS_FD, INFO_FD = 60, 61, 62, 63
 _POLL_SECONDS = 0.0003
 
@@ -69,7 +78,8 @@ def launch(message: Message, fds: list[int], *, deadline: float) -> Launched:
         ours.close()
         _wait_until_ready(bwrap, pid1, deadline)
     except BaseException:
-        # Killing bwrap alone can leave its child: there is a moment before that asks to die with it.
+        # Killing bwrap alone can leave its child: there is a moment before that asks to die with
+        # it.
         signal.pidfd_send_signal(pid1_fd, signal.SIGKILL)
         raise
     return Launched(bwrap, pid1, pid1_fd)
@@ -83,7 +93,9 @@ def _memfd(content: bytes) -> int:
 
 
 def _wear(base: int | None) -> None:
-    """Let bwrap be born as *base*, while this process can still go back to root (exec forgets the saved id)."""
+    """Let bwrap be born as *base*, while this process can still go back to root (exec forgets the
+    saved id).
+    """
     if base is None:
         return
     os.setgroups([])
@@ -118,7 +130,9 @@ def _read_status(sock: socket.socket, deadline: float) -> dict[str, Any]:
 
 
 def _wait_until_ready(bwrap: int, pid1: int, deadline: float) -> None:
-    """Wait until pid 1 has a child: bwrap forks it after the last mount. There is no event for this."""
+    """Wait until pid 1 has a child: bwrap forks it after the last mount. There is no event for
+    this.
+    """
     children = os.open(f"/proc/{pid1}/task/{pid1}/children", os.O_RDONLY | os.O_CLOEXEC)
     try:
         while not os.pread(children, 16, 0):

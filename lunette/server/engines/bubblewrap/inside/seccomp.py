@@ -1,8 +1,8 @@
 """The system calls that no command in a sandbox may make, as a classic BPF program.
 
-A deny list with a ceiling: what the kernel got after the last review (`_CEILING`) does not exist inside, so that
-libraries fall back. It is the second wall; namespaces and missing capabilities are the first.
-Source: linux/seccomp.h, linux/filter.h and the system call tables of Linux 6.12.
+A deny list with a ceiling: what the kernel got after the last review (`_CEILING`) does not exist
+inside, so that libraries fall back. It is the second wall; namespaces and missing capabilities are
+the first. Source: linux/seccomp.h, linux/filter.h and the system call tables of Linux 6.12.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ _CLONE3 = 435
 
 
 class UnsupportedArchitectureError(Exception):
-    """No system call table for this machine; a sandbox without one would be weaker than promised."""
+    """No system call table for this machine; a sandbox without one would be a weaker one."""
 
 
 def filter_program(machine: str | None = None) -> bytes:
@@ -117,18 +117,29 @@ def filter_program(machine: str | None = None) -> bytes:
     machine = machine or platform.machine()
     if machine not in _AUDIT:
         raise UnsupportedArchitectureError(
-            f"no seccomp filter for {machine!r}: the bubblewrap engine runs on {' and '.join(_AUDIT)}"
+            f"no seccomp filter for {machine!r}:"
+            f" the bubblewrap engine runs on {' and '.join(_AUDIT)}"
         )
     return b"".join(
         [
             *_refuse_other_architectures(_AUDIT[machine]),
             *_refuse_from(_CEILING, errno.ENOSYS),
-            *(line for number in _DENIED[machine].values() for line in _refuse(number, errno.EPERM)),
-            *_refuse(_CLONE3, errno.ENOSYS),  # its flags are behind a pointer; libraries fall back to clone
+            *(
+                line
+                for number in _DENIED[machine].values()
+                for line in _refuse(number, errno.EPERM)
+            ),
+            *_refuse(
+                _CLONE3, errno.ENOSYS
+            ),  # its flags are behind a pointer; libraries fall back to clone
             *_refuse_flag(_CLONE[machine], _CLONE_NEWUSER),
             *_refuse_flag(_UNSHARE[machine], _CLONE_NEWUSER),
             *_refuse_values(_IOCTL[machine], _ARGUMENT_1, (_TIOCSTI, _TIOCLINUX)),
-            *(line for number in _SOCKETS[machine] for line in _allow_values(number, _SOCKET_FAMILIES)),
+            *(
+                line
+                for number in _SOCKETS[machine]
+                for line in _allow_values(number, _SOCKET_FAMILIES)
+            ),
             _line(_RETURN, _ALLOW),
         ]
     )
@@ -173,6 +184,8 @@ def _refuse_values(number: int, argument: int, values: tuple[int, ...]) -> list[
 
 
 def _allow_values(number: int, values: tuple[int, ...]) -> list[bytes]:
-    allowed = [line for v in values for line in (_line(_JUMP_EQUAL, v, no=1), _line(_RETURN, _ALLOW))]
+    allowed = [
+        line for v in values for line in (_line(_JUMP_EQUAL, v, no=1), _line(_RETURN, _ALLOW))
+    ]
     body = [_line(_LOAD, _ARGUMENT_0), *allowed, _line(_RETURN, _ERRNO | errno.EAFNOSUPPORT)]
     return [_line(_JUMP_EQUAL, number, no=len(body)), *body]

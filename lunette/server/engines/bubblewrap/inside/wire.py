@@ -1,4 +1,5 @@
-"""Messages between the server, the fork server and its workers: JSON and descriptors over SOCK_SEQPACKET.
+"""Messages between the server, the fork server and its workers: JSON and descriptors over
+SOCK_SEQPACKET.
 
 A message that could be over the socket's buffer travels in a memfd, the first of its descriptors.
 """
@@ -43,10 +44,11 @@ def _send(sock: socket.socket, body: bytes, fds: Sequence[int]) -> None:
 
 
 def receive(sock: socket.socket) -> tuple[Message, list[int]] | None:
-    """Receive one message and its descriptors (close-on-exec), or None when the other side is gone."""
+    """Receive one message and its descriptors, close-on-exec; None when the other side is gone."""
     fds = array.array("i")
     try:
-        # socket.recv_fds takes flags and does not pass them on; without this one, commands inherit the descriptors.
+        # socket.recv_fds takes flags and does not pass them on; without this one, commands inherit
+        # the descriptors.
         body, rights, _, _ = sock.recvmsg(_INLINE * 2, _RIGHTS_SIZE, socket.MSG_CMSG_CLOEXEC)
     except ConnectionResetError:
         return None

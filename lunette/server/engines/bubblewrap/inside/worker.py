@@ -1,7 +1,8 @@
 """A worker: starts one sandbox, enters it, and from then on runs its commands and opens its files.
 
-It stays in the host's pid namespace, where the sandbox cannot see, signal or trace it, and holds no privilege that a
-command lacks; so nothing has to be given up between fork and exec, and a command costs one vfork.
+It stays in the host's pid namespace, where the sandbox cannot see, signal or trace it, and holds no
+privilege that a command lacks; so nothing has to be given up between fork and exec, and a command
+costs one vfork.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ class Worker:
         self._null = -1
         self._working_dir = "/"
         self._operations: dict[str, Callable[[Message, list[int]], tuple[Message, list[int]]]] = {
+            "work": self._work,
             "exec": self._exec,
             "open": self._open,
             "begin": self._uploads.begin,
@@ -85,8 +87,13 @@ class Worker:
         kernel.set_dumpable(False)
         kernel.die_with_parent(self._parent)
         self._null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+        self._work(message, [])
+
+    def _work(self, message: Message, _: list[int]) -> tuple[Message, list[int]]:
+        """Make `working_dir`, and start from there."""
         self._working_dir = message["working_dir"]
         os.makedirs(self._working_dir, exist_ok=True)
+        return {}, []
 
     def _report_ready(self, launched: Launched) -> None:
         worker = os.pidfd_open(os.getpid())
@@ -97,7 +104,7 @@ class Worker:
 
     def _watch_children(self) -> int:
         reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGCHLD, _ignore)
         signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
         return reading
 
@@ -141,7 +148,11 @@ class Worker:
                 message["path"] = os.path.join(self._working_dir, message["path"])
             answer, answer_fds = self._operations[message["op"]](message, fds)
         except OSError as error:
-            answer = {"errno": error.errno, "path": _text(error.filename), "kind": type(error).__name__}
+            answer = {
+                "errno": error.errno,
+                "path": _text(error.filename),
+                "kind": type(error).__name__,
+            }
         except ValueError as error:  # a name that no file system takes
             answer = {"errno": 22, "path": None, "kind": "ValueError", "detail": str(error)}
         finally:
@@ -175,6 +186,10 @@ class Worker:
             return {"errno": error.errno, "program": message["argv"][0]}, []
         self._commands[pid] = message["id"]
         return {"pid": pid}, []
+
+
+def _ignore(number: int, frame: object) -> None:
+    """A handler is what makes the wake-up descriptor work; it has nothing to do."""
 
 
 def _standard_streams(*fds: int) -> list[tuple[Any, ...]]:
@@ -212,7 +227,9 @@ def _forbid_user_namespaces() -> None:
 
 
 def _limit_resources(processes: int) -> None:
-    """Set what every command inherits. Processes are counted per sandbox, since it has its own user namespace."""
+    """Set what every command inherits. Processes are counted per sandbox, since it has its own user
+    namespace.
+    """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     files_limit = _MAX_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _MAX_OPEN_FILES)
     resource.setrlimit(resource.RLIMIT_NOFILE, (files_limit, files_limit))
