@@ -7,7 +7,6 @@ import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
-import anyio.to_thread
 import httpx
 
 from . import errors
@@ -182,7 +181,11 @@ class Connector:
 
     async def waiting(self) -> AsyncIO:
         """Return the world of the event loop that runs, over the server of now."""
-        connection = self._ready() or await anyio.to_thread.run_sync(self._connect)
+        connection = self._ready()
+        if connection is None:
+            import anyio.to_thread
+
+            connection = await anyio.to_thread.run_sync(self._connect)
         return await connection.waiting()
 
     def close(self) -> None:

@@ -7,16 +7,13 @@ step: no event loop, no threads.
 
 from __future__ import annotations
 
-import asyncio
 import sys
 import time
 import warnings
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Generator, Iterable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeVar, TypeVarTuple
 
-import anyio
-import anyio.to_thread
 import httpx
 
 from . import errors
@@ -188,13 +185,19 @@ class AsyncIO:
                 yield Incoming(_succeeded(response), response.aiter_bytes(_ASYNC_CHUNK))
 
     async def sleep(self, seconds: float) -> None:
+        import anyio  # with asyncio a tenth of the import of httpx, and not needed to block
+
         await anyio.sleep(seconds)
 
     async def call(self, function: Callable[[*Ts], T], *args: *Ts) -> T:
+        import anyio.to_thread
+
         return await anyio.to_thread.run_sync(function, *args)
 
     @asynccontextmanager
     async def shielded(self, seconds: float) -> AsyncGenerator[None]:
+        import anyio
+
         with anyio.move_on_after(seconds, shield=True):
             yield
 
@@ -220,6 +223,8 @@ def _blocking_chunks(body: Body) -> Generator[bytes]:
 
 
 async def _async_chunks(body: Body) -> AsyncGenerator[bytes]:
+    import anyio.to_thread
+
     while chunk := await anyio.to_thread.run_sync(body.read, _ASYNC_CHUNK):
         yield chunk
 
@@ -245,13 +250,18 @@ DONE = _Done()
 
 def current_loop() -> object | None:
     """Return what stands for the event loop that runs this code, if one does."""
+    # Neither library is imported to ask it: one that nobody imported runs nothing.
     trio: Any = sys.modules.get("trio")
     if trio is not None and trio.lowlevel.in_trio_run():
-        return trio.lowlevel.current_trio_token()
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
+        token: object = trio.lowlevel.current_trio_token()
+        return token
+    asyncio: Any = sys.modules.get("asyncio")
+    if asyncio is None:
         return None
+    with suppress(RuntimeError):
+        loop: object = asyncio.get_running_loop()
+        return loop
+    return None
 
 
 def warn_blocking() -> None:

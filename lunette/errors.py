@@ -32,7 +32,6 @@ import os
 import subprocess
 from collections.abc import Mapping
 from contextlib import suppress
-from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import httpx
@@ -268,9 +267,17 @@ def _transport(
     return cast("type[TransportError]", _also(kind, TransportError, httpx_kind))(message)
 
 
-@cache
+_combined: dict[tuple[type[Exception], ...], type[LunetteError]] = {}
+
+
 def _also(kind: type[LunetteError], *others: type[Exception]) -> type[LunetteError]:
-    """Make the class that is *kind* and all *others*, known to its readers as *kind*."""
+    """Return the class that is *kind* and all *others*, known to its readers as *kind*."""
+    if (kind, *others) not in _combined:
+        _combined[kind, *others] = _combine(kind, others)
+    return _combined[kind, *others]
+
+
+def _combine(kind: type[LunetteError], others: tuple[type[Exception], ...]) -> type[LunetteError]:
     more = [other for other in others if not issubclass(kind, other)]
     more = [c for c in more if not any(o is not c and issubclass(o, c) for o in more)]
     if not more:
@@ -281,7 +288,8 @@ def _also(kind: type[LunetteError], *others: type[Exception]) -> type[LunetteErr
 
 def _kind(error: LunetteError) -> type[LunetteError]:
     """The class of *error* that can be imported, for pickle."""
-    return next(c for c in type(error).__mro__ if globals().get(c.__name__) is c)
+    public = (c for c in type(error).__mro__ if globals().get(c.__name__) is c)
+    return cast("type[LunetteError]", next(public))
 
 
 def _httpx_kind(error: LunetteError) -> type[httpx.RequestError]:

@@ -32,8 +32,8 @@ class ExecResult:
     signal: int | None = field(default=None, kw_only=True)
     timed_out: bool = field(default=False, kw_only=True)
     truncated: int = field(default=0, kw_only=True)
-    _stdout_base64: str | None = field(default=None, kw_only=True)
-    _stderr_base64: str | None = field(default=None, kw_only=True)
+    _stdout_base64: str | None = field(default=None, kw_only=True, alias="stdout_base64")
+    _stderr_base64: str | None = field(default=None, kw_only=True, alias="stderr_base64")
 
     @property
     def stdout_bytes(self) -> bytes:

@@ -85,13 +85,13 @@ class Sandbox:
             check=check,
         )
 
-    async def aexec(  # noqa: ASYNC109 - the server's timeout, which kills the command
+    async def aexec(
         self,
         command: str | Sequence[str],
         *,
         cwd: str | None = None,
         env: Mapping[str, str] | None = None,
-        timeout: float | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - the server keeps it
         input: str | bytes | None = None,
         check: bool = False,
     ) -> ExecResult:

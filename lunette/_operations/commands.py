@@ -1,12 +1,16 @@
 """Run commands in a sandbox."""
 
+# The builders of requests are the one private part of the generated code that is used, and only in
+# the files of this package.
+# pyright: reportPrivateUsage=false
+
 from __future__ import annotations
 
 import base64
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
 
 from .. import errors
@@ -26,14 +30,14 @@ logger = logging.getLogger(__name__)
 _STDERR_IN_LOG = 500
 
 
-async def execute(  # noqa: ASYNC109 - the server's timeout, which kills the command
+async def execute(
     io: IO,
     sandbox_id: str,
     command: str | Sequence[str],
     *,
     cwd: str | None,
     env: Mapping[str, str] | None,
-    timeout: float | None,
+    timeout: float | None,  # noqa: ASYNC109 - the server keeps it, and kills the command
     input: str | bytes | None,
     check: bool,
 ) -> ExecResult:
@@ -99,9 +103,10 @@ def _set_input(body: ExecRequest, input: str | bytes | None) -> None:
 def _command(command: object) -> str | list[str]:
     if isinstance(command, str):
         return _text(command, "command")
-    if not isinstance(command, Sequence) or isinstance(command, bytes | bytearray | memoryview):
+    if not isinstance(command, Sequence) or isinstance(command, bytes | bytearray):
         raise TypeError(f"command must be a string or strings, not {type(command).__name__}")
-    words = [_word(word, f"command[{n}]") for n, word in enumerate(command)]
+    parts = cast("Sequence[object]", command)
+    words = [_word(part, f"command[{n}]") for n, part in enumerate(parts)]
     if not words or not words[0]:
         raise ValueError("command must name a program")
     return words
@@ -133,7 +138,8 @@ def _encodable(value: object, name: str) -> str:
 def _env(env: object) -> dict[str, str]:
     if not isinstance(env, Mapping):
         raise TypeError(f"env must be a mapping, not {type(env).__name__}")
-    return {_variable(name): _word(value, f"env[{name!r}]") for name, value in env.items()}
+    variables = cast("Mapping[object, object]", env)
+    return {_variable(k): _word(value, f"env[{k!r}]") for k, value in variables.items()}
 
 
 def _variable(name: object) -> str:

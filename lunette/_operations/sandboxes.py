@@ -1,5 +1,9 @@
 """Make, see and end sandboxes."""
 
+# The builders of requests are the one private part of the generated code that is used, and only in
+# the files of this package.
+# pyright: reportPrivateUsage=false
+
 from __future__ import annotations
 
 import logging
