@@ -22,7 +22,9 @@ _LAST_ANSWERS_SECONDS = 2.0
 class HTTPServer(Server):
     """A server of one listening socket, which stops on `stop` without a pause."""
 
-    def __init__(self, app: ASGIApp, *, access_log: bool = False) -> None:
+    def __init__(
+        self, app: ASGIApp, *, access_log: bool = False, signals: bool = True
+    ) -> None:
         config = Config(
             cast(Any, app),
             loop="asyncio",
@@ -36,6 +38,7 @@ class HTTPServer(Server):
             timeout_keep_alive=75,
         )
         super().__init__(config)
+        self._signals = signals
         self._stopped = asyncio.Event()
 
     async def run_on(self, listener: socket.socket) -> None:
@@ -77,7 +80,8 @@ class HTTPServer(Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None]:
         # uvicorn takes SIGINT too and raises both again at the end; who runs us decides that.
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.stop)
+        if self._signals:
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.stop)
         yield
 
 
