@@ -269,10 +269,10 @@ def warn_blocking() -> None:
     if current_loop() is None:
         return
     level, verb = _caller()
-    name, mend = f"{verb}()", f"`await ....a{verb}()`"
+    message = f"{verb}() blocks the event loop; await a{verb}() instead"
     if verb == "__exit__":
-        name, mend = "`with`", "`async with`"
-    _warn(f"{name} blocks the event loop; write {mend}", level)
+        message = "`with` blocks the event loop; write `async with` instead"
+    _warn(message, level)
 
 
 def warn_awaited(verb: str) -> None:

@@ -145,7 +145,8 @@ class APIError(LunetteError, httpx.HTTPStatusError):
     request_id: str | None
 
     def __init__(self, message: str, *, response: httpx.Response) -> None:
-        super().__init__(message, request=response.request, response=response)
+        # By name: where ServiceError is an APIError too, `super()` would be ValueError.
+        httpx.HTTPStatusError.__init__(self, message, request=response.request, response=response)
         problem = _problem(response)
         self.status_code = response.status_code
         self.code = problem.get("code")

@@ -1,0 +1,70 @@
+"""A scripted IO: canned answers, and a diary of what was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import pytest
+
+from lunette import errors
+from lunette._io import Body, Incoming, Request
+
+
+class ScriptedIO:
+    """`IO` in which nothing waits and no time passes."""
+
+    def __init__(self, *answers: httpx.Response | BaseException) -> None:
+        self.answers = list(answers)
+        self.diary: list[str] = []
+        self.requests: list[Request] = []
+        self.uploaded = b""
+        self.patient = False
+
+    async def send(
+        self, request: Request, *, body: Body | None = None, patient: bool = False
+    ) -> httpx.Response:
+        self.patient = patient
+        while body is not None and (chunk := body.read(4)):
+            self.uploaded += chunk
+        return self._answer(request)
+
+    @asynccontextmanager
+    async def stream(self, request: Request) -> AsyncGenerator[Incoming]:
+        response = self._answer(request)
+        yield Incoming(response, self._chunks(response))
+
+    async def sleep(self, seconds: float) -> None:
+        self.diary.append(f"sleep {seconds:g}")
+
+    async def call(self, function: Callable[..., Any], *args: Any) -> Any:
+        return function(*args)
+
+    @asynccontextmanager
+    async def shielded(self, seconds: float) -> AsyncGenerator[None]:
+        self.diary.append(f"shielded {seconds:g}")
+        yield
+
+    def _answer(self, request: Request) -> httpx.Response:
+        self.diary.append(f"{request['method']} {request['url']}")
+        self.requests.append(request)
+        answer = self.answers.pop(0)
+        if isinstance(answer, BaseException):
+            raise answer
+        answer.request = httpx.Request(
+            request["method"], f"http://test{request['url']}", params=request.get("params")
+        )
+        if not answer.is_success:
+            raise errors.from_answer(answer)
+        return answer
+
+    async def _chunks(self, response: httpx.Response) -> AsyncIterator[bytes]:
+        for chunk in response.iter_bytes():
+            yield chunk
+
+
+@pytest.fixture
+def scripted() -> type[ScriptedIO]:
+    return ScriptedIO

@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+import logging
+import re
+from typing import Any
+
+import httpx
+import pytest
+
+from lunette import errors
+from lunette._io import run
+from lunette._operations import commands
+from lunette.results import ExecResult
+
+OPTIONS: dict[str, Any] = {
+    "cwd": None,
+    "env": None,
+    "timeout": None,
+    "input": None,
+    "check": False,
+}
+
+
+def execute(io: Any, command: Any, **options: Any) -> ExecResult:
+    return run(commands.execute(io, "s1", command, **OPTIONS | options))
+
+
+def ended(exit_code: int = 0, **more: Any) -> httpx.Response:
+    return httpx.Response(200, json={"stdout": "", "stderr": "", "exit_code": exit_code, **more})
+
+
+def test_the_least_is_sent(scripted: Any) -> None:
+    io = scripted(ended(stdout="hello\n"))
+
+    result = execute(io, "echo hello")
+
+    assert result == ExecResult("hello\n", "", 0)
+    assert io.patient
+    assert io.requests[0]["json"] == {"command": "echo hello"}
+    assert re.fullmatch("[0-9a-f]{32}", io.requests[0]["headers"]["Idempotency-Key"])
+
+
+def test_all_options_are_sent(scripted: Any) -> None:
+    io = scripted(ended())
+    options = {"cwd": "/w", "env": {"A": ""}, "timeout": 2, "input": "x\n"}
+    execute(io, ("echo", "", "ä"), **options)
+    assert io.requests[0]["json"] == {"command": ["echo", "", "ä"], **options}
+
+
+def test_bytes_go_as_base64(scripted: Any) -> None:
+    io = scripted(ended())
+    execute(io, ["cat"], input=b"\xff\x00")
+    assert io.requests[0]["json"]["input"] == "/wA="
+    assert io.requests[0]["json"]["input_encoding"] == "base64"
+
+
+def test_bytes_come_exactly(scripted: Any) -> None:
+    io = scripted(ended(139, stdout="\ufffd", stdout_base64="/w==", signal=11, truncated=5))
+    result = execute(io, "x")
+    assert (result.stdout, result.stdout_bytes, result.stderr_bytes) == ("\ufffd", b"\xff", b"")
+    assert (result.signal, result.truncated, result.success) == (11, 5, False)
+
+
+@pytest.mark.parametrize(
+    ("error", "options"),
+    [
+        (TypeError("command must be a string or strings"), {"command": b"ls"}),
+        (TypeError("command must be a string or strings"), {"command": None}),
+        (TypeError("command must be a string or strings"), {"command": iter(["ls"])}),
+        (TypeError(r"command\[1\] must be a string, not int"), {"command": ["ls", 1]}),
+        (ValueError("command must name a program"), {"command": []}),
+        (ValueError("command must name a program"), {"command": ["", "x"]}),
+        (ValueError("command must not be empty"), {"command": ""}),
+        (ValueError("command must not contain a NUL"), {"command": "a\0b"}),
+        (ValueError(r"command\[0\] must not contain a NUL"), {"command": ["a\0b"]}),
+        (ValueError("command cannot be written as UTF-8"), {"command": "\udc80"}),
+        (TypeError("cwd must be a string"), {"cwd": 1}),
+        (ValueError("cwd must not be empty"), {"cwd": ""}),
+        (TypeError("env must be a mapping"), {"env": ["A=1"]}),
+        (TypeError(r"env\['A'\] must be a string, not int"), {"env": {"A": 1}}),
+        (TypeError("env: a name must be a string"), {"env": {1: "A"}}),
+        (ValueError("env: the name 'A=B' must not"), {"env": {"A=B": ""}}),
+        (TypeError("timeout must be a number"), {"timeout": "1"}),
+        (TypeError("timeout must be a number"), {"timeout": True}),
+        (ValueError("timeout must be a number of seconds above 0"), {"timeout": 0}),
+        (ValueError("timeout must be a number of seconds above 0"), {"timeout": float("nan")}),
+        (ValueError("timeout must be a number of seconds above 0"), {"timeout": float("inf")}),
+        (TypeError("input must be a string"), {"input": 1}),
+        (ValueError("input cannot be written as UTF-8"), {"input": "\udc80"}),
+    ],
+)
+def test_slips_are_named_before_anything_is_sent(
+    scripted: Any, error: Exception, options: dict[str, Any]
+) -> None:
+    io = scripted()
+    with pytest.raises(type(error), match=str(error)):
+        execute(io, **{"command": "true", **options})
+    assert io.diary == []
+
+
+@pytest.mark.parametrize(
+    "fault", [KeyboardInterrupt(), errors.from_transport(httpx.ReadTimeout("slow"))]
+)
+def test_a_command_that_nobody_waits_for_is_killed(scripted: Any, fault: BaseException) -> None:
+    io = scripted(fault, httpx.Response(204))
+
+    with pytest.raises(type(fault)):
+        execute(io, "sleep 9")
+
+    key = io.requests[0]["headers"]["Idempotency-Key"]
+    assert io.diary[1:] == ["shielded 2", f"delete /sandboxes/s1/processes/{key}"]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        errors.from_transport(httpx.ConnectError("refused")),
+        httpx.Response(410, json={"code": "sandbox_stopped", "detail": "ended"}),
+    ],
+)
+def test_a_command_that_never_ran_needs_no_killing(scripted: Any, fault: Any) -> None:
+    io = scripted(fault)
+    with pytest.raises(errors.LunetteError):
+        execute(io, "true")
+    assert len(io.diary) == 1
+
+
+def test_a_timeout_has_the_output_so_far(scripted: Any) -> None:
+    io = scripted(ended(137, stdout="so far", timed_out=True, signal=9))
+    with pytest.raises(TimeoutError, match=r"after 2 seconds: 'sleep 9'") as caught:
+        execute(io, "sleep 9", timeout=2)
+    assert isinstance(caught.value, errors.ExecTimeoutError)
+    assert caught.value.result.stdout == "so far"
+
+
+def test_check_makes_a_failure_an_error(scripted: Any) -> None:
+    with pytest.raises(errors.ExecFailedError, match="status 3") as caught:
+        execute(scripted(ended(3, stderr="no")), ["false"], check=True)
+    assert (caught.value.cmd, caught.value.stderr, caught.value.result.exit_code) == (
+        ["false"],
+        "no",
+        3,
+    )
+    execute(scripted(ended(0)), "true", check=True)
+
+
+def test_what_is_logged(scripted: Any, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, logger="lunette")
+    execute(scripted(ended(1, stderr="e" * 501)), "false")
+    execute(scripted(ended(0)), "true")
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
+        ("DEBUG", "[s1] exec: false"),
+        ("WARNING", f"[s1] exit code 1: false: {'e' * 500}"),
+        ("DEBUG", "[s1] exec: true"),
+    ]
+
+
+@pytest.mark.parametrize("answer", [{}, {"stdout": ""}, [], "text", None])
+def test_a_broken_answer_is_an_api_error(scripted: Any, answer: Any) -> None:
+    with pytest.raises(errors.APIError, match="not by a Lunette server") as caught:
+        execute(scripted(httpx.Response(200, json=answer)), "true")
+    assert caught.value.status_code == 200

@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import httpx
+import pytest
+
+from lunette import errors
+from lunette._io import run
+from lunette._operations import sandboxes
+from lunette.results import SandboxInfo, StopFailure, StopResult
+
+ID = "3f6f2c0e-7c1c-4a8e-9a2b-0d6a8e0f4b1d"
+
+
+def info(**more: Any) -> dict[str, Any]:
+    return {
+        "sandbox_id": ID,
+        "state": "running",
+        "engine": "fake",
+        "service": {"image": "host"},
+        "labels": {"run": "7"},
+        "created_at": "2026-11-23T10:00:00Z",
+        **more,
+    }
+
+
+def problem(status: int, code: str) -> httpx.Response:
+    body = {"status": status, "code": code, "detail": f"it is {code}", "request_id": "r1"}
+    return httpx.Response(status, json=body)
+
+
+def test_create_makes_the_id_itself(scripted: Any) -> None:
+    io = scripted(httpx.Response(201, json=info()))
+
+    sandbox_id = run(sandboxes.create(io, {"image": "host", "x-mine": {"a": [1]}}))
+
+    assert str(UUID(sandbox_id)) == sandbox_id
+    assert io.diary == [f"put /sandboxes/{sandbox_id}"]
+    assert io.requests[0]["json"] == {"service": {"image": "host", "x-mine": {"a": [1]}}}
+
+
+@pytest.mark.parametrize(
+    "service",
+    [
+        {"image": "a"},
+        {"image": "a", "command": "x y", "entrypoint": ["z"], "working_dir": "/w"},
+        {"image": "a", "environment": {"A": "1", "B": 2, "C": 1.5, "D": True}},
+        {"image": "a", "labels": ["a=b", "c"], "hostname": "h", "network_mode": "none"},
+        {"image": "a", "labels": {"a": None, "b": 1}, "command": ["a", ""]},
+        {"image": "a", "mem_limit": "1g", "x-any": {"deep": [None, {"b": 1}]}, "ports": [80]},
+    ],
+)
+def test_create_sends_the_service_unchanged(scripted: Any, service: dict[str, Any]) -> None:
+    io = scripted(httpx.Response(201, json=info()))
+    run(sandboxes.create(io, service))
+    assert io.requests[0]["json"] == {"service": service}
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        KeyboardInterrupt(),
+        errors.from_transport(httpx.ReadTimeout("slow")),
+        errors.from_transport(httpx.ReadError("cut")),
+        httpx.Response(502, html="<h1>Bad Gateway</h1>"),
+        httpx.Response(201, text="not JSON"),
+        httpx.Response(201, json={"sandbox_id": "half"}),
+        httpx.Response(200, json=["a list"]),
+    ],
+)
+def test_create_that_may_have_acted_is_undone(scripted: Any, fault: Any) -> None:
+    io = scripted(fault, httpx.Response(204))
+
+    with pytest.raises((errors.LunetteError, KeyboardInterrupt)):
+        run(sandboxes.create(io, {"image": "host"}))
+
+    url = io.requests[0]["url"]
+    assert io.diary == [f"put {url}", "shielded 2", f"delete {url}"]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [problem(422, "invalid_service"), errors.from_transport(httpx.ConnectError("refused"))],
+)
+def test_create_that_did_nothing_leaves_nothing_to_undo(scripted: Any, fault: Any) -> None:
+    io = scripted(fault)
+    with pytest.raises(errors.LunetteError):
+        run(sandboxes.create(io, {"image": "host"}))
+    assert len(io.diary) == 1
+
+
+def test_failing_to_undo_does_not_hide_the_error(scripted: Any) -> None:
+    io = scripted(KeyboardInterrupt(), errors.from_transport(httpx.ConnectError("gone")))
+    with pytest.raises(KeyboardInterrupt):
+        run(sandboxes.create(io, {"image": "host"}))
+
+
+def test_get_tells_all(scripted: Any) -> None:
+    io = scripted(httpx.Response(200, json=info(state="stopped", reason="ended", exit_code=0)))
+    assert run(sandboxes.get(io, ID)) == SandboxInfo(
+        sandbox_id=ID,
+        state="stopped",
+        reason="ended",
+        exit_code=0,
+        engine="fake",
+        service={"image": "host"},
+        labels={"run": "7"},
+        created_at=datetime(2026, 11, 23, 10, tzinfo=UTC),
+    )
+
+
+def test_list_and_stop(scripted: Any) -> None:
+    io = scripted(
+        httpx.Response(200, json={"sandboxes": [info()]}),
+        httpx.Response(
+            200, json={"stopped": [ID], "failed": [{"sandbox_id": "x", "error": "no sandbox 'x'"}]}
+        ),
+    )
+
+    assert [found.reason for found in run(sandboxes.list_all(io))] == [None]
+    assert run(sandboxes.stop(io, iter([ID, "x"]))) == StopResult(
+        [ID], [StopFailure("x", "no sandbox 'x'")]
+    )
+    assert io.requests[1]["json"] == {"sandbox_ids": [ID, "x"], "save_state": False}
+
+
+@pytest.mark.parametrize("ids", ["one", [1], [None]])
+def test_stop_refuses_what_is_no_ids(scripted: Any, ids: Any) -> None:
+    io = scripted()
+    with pytest.raises(TypeError, match="sandbox_ids"):
+        run(sandboxes.stop(io, ids))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        httpx.Response(204),
+        problem(404, "sandbox_not_found"),
+        problem(410, "sandbox_lost"),
+        errors.from_transport(httpx.ReadError("cut"), errors.SandboxLostError),
+    ],
+)
+def test_destroying_what_is_gone_is_no_error(scripted: Any, answer: Any) -> None:
+    run(sandboxes.destroy(scripted(answer), ID))
+
+
+def test_destroy_that_failed_says_so(scripted: Any) -> None:
+    with pytest.raises(errors.APIError, match="internal_error"):
+        run(sandboxes.destroy(scripted(problem(500, "internal_error")), ID))

@@ -1,0 +1,73 @@
+"""Both examples of the README, and what type checkers make of them; checked, never run."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from typing import assert_type
+
+from lunette import (
+    AsyncLunetteClient,
+    AsyncSandbox,
+    ExecResult,
+    LunetteClient,
+    Sandbox,
+    SandboxInfo,
+    StopResult,
+)
+
+
+async def asynchronous() -> None:
+    async with LunetteClient() as client:
+        assert_type(client, AsyncLunetteClient)
+        sandbox = await client.create_sandbox({"image": "python:3.11-slim"})
+        assert_type(sandbox, AsyncSandbox)
+        result = await sandbox.aexec("echo 'hello'")
+        assert_type(result, ExecResult)
+        print(result.stdout)
+        await sandbox.aupload("./script.py", "/workspace/script.py")
+        result = await sandbox.aexec("python /workspace/script.py")
+        assert_type(await sandbox.destroy(), None)
+
+
+def blocking() -> None:
+    with LunetteClient() as client:
+        assert_type(client, LunetteClient)
+        with client.create_sandbox({"image": "python:3.11-slim"}) as sandbox:
+            assert_type(sandbox, Sandbox)
+            assert_type(sandbox.exec("echo 'hello'"), ExecResult)
+            print(sandbox.exec("echo 'hello'").stdout)
+            sandbox.upload("./script.py", "/workspace/script.py")
+            sandbox.exec("python /workspace/script.py > /workspace/out.txt")
+            sandbox.download("/workspace/out.txt", "out.txt")
+            assert_type(sandbox.files.read_text("out.txt"), str)
+            assert_type(sandbox.files.read_bytes("out.txt"), bytes)
+        assert_type(client.list_sandboxes(), list[SandboxInfo])
+        assert_type(client.stop_sandboxes(["id"]), StopResult)
+        assert_type(client.get_sandbox("id"), Sandbox)
+
+
+async def more_of_the_async_client() -> None:
+    async with AsyncLunetteClient() as client:
+        assert_type(client, AsyncLunetteClient)
+        async with await client.create_sandbox({"image": "host"}) as sandbox:
+            assert_type(sandbox, AsyncSandbox)
+        assert_type(await client.acreate_sandbox({"image": "host"}), AsyncSandbox)
+        assert_type(await client.aget_sandbox("id"), AsyncSandbox)
+        assert_type(await client.stop_sandboxes(["id"]), StopResult)
+        assert_type(await client.alist_sandboxes(), list[SandboxInfo])
+        await client.close()
+
+
+async def a_plain_client_in_a_notebook(sandbox: Sandbox, any_client: LunetteClient) -> None:
+    assert_type(sandbox.destroy(), Awaitable[None])
+    await sandbox.destroy()
+    await any_client.close()
+    assert_type(await any_client.acreate_sandbox({"image": "host"}), Sandbox)
+
+
+def one_for_both(client: LunetteClient) -> Sandbox:
+    return Sandbox(client, "id", {"image": "host"})
+
+
+def an_async_sandbox_is_a_sandbox(sandbox: AsyncSandbox) -> Sandbox:
+    return sandbox

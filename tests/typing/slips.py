@@ -1,0 +1,51 @@
+"""Slips that every type checker must find; each line marked so is rejected, and no other."""
+
+from __future__ import annotations
+
+from lunette import AsyncSandbox, LunetteClient, Sandbox
+
+
+async def asynchronous() -> None:
+    async with LunetteClient() as client:
+        client.create_sandbox({"image": "host"}).exec("true")  # slip: no await
+        client.create_sandbox({"image": "host"})  # slip: no await
+        client.stop_sandboxes(["id"])  # slip: no await
+        async with client.create_sandbox({"image": "host"}):  # slip: no await
+            pass
+        with client.create_sandbox({"image": "host"}):  # slip: no await
+            pass
+        sandbox = await client.create_sandbox({"image": "host"})
+        sandbox.destroy()  # slip: no await
+        sandbox.aexec("true")  # slip: no await
+        sandbox.files.aread_text("/a")  # slip: no await
+        print((await sandbox.aexec("true")).output)  # slip: no such result
+        await sandbox.exec("true")  # slip: a blocking verb
+        await sandbox.upload("a", "/a")  # slip: a blocking verb
+        client.close()  # slip: no await
+
+
+async def plain_client_awaited() -> None:
+    await LunetteClient().create_sandbox({"image": "host"})  # slip: a plain client
+    await LunetteClient().stop_sandboxes([])  # slip: a plain client
+
+
+def blocking(client: LunetteClient, sandbox: Sandbox) -> None:
+    client.create_sandbox("python:3.11")  # slip: no mapping
+    client.create_sandbox()  # slip: no service
+    LunetteClient("key", "https://x", 1.0, True)  # slip: four arguments
+    LunetteClient(url="https://x")  # slip: no such argument
+    sandbox.exec(b"true")  # slip: bytes
+    sandbox.exec(["true", 1])  # slip: a number
+    sandbox.exec("true", "/w")  # slip: by position
+    sandbox.exec("true", env={"A": 1})  # slip: a number
+    sandbox.exec("true", timeout="1")  # slip: a string
+    sandbox.exec("true").exit_code = 0  # slip: a result is frozen
+    sandbox.exec("true").stdout.decode()  # slip: text
+    sandbox.upload(b"a", "/a")  # slip: bytes
+    sandbox.download("/a")  # slip: no target
+    sandbox.files.write_bytes("/a", "text")  # slip: text
+    sandbox.files.write_text("/a", b"bytes")  # slip: bytes
+    sandbox.run("true")  # slip: no such verb
+    name: bytes = sandbox.files.read_text("/a")  # slip: text
+    only_async: AsyncSandbox = sandbox  # slip: a plain sandbox
+    print(name, only_async)
