@@ -8,7 +8,7 @@ import logging
 import os
 from collections.abc import Iterable
 
-from attrs import frozen
+from attrs import field, frozen
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -30,7 +30,7 @@ class Access:
     *any_address* lets numeric hosts in, which no page can have been rebound to.
     """
 
-    api_key: str
+    api_key: str = field(repr=False)
     names: frozenset[str] = _LOOPBACK_NAMES
     any_address: bool = False
 
@@ -116,9 +116,8 @@ def _bracketed(host: str) -> str:
 
 
 def _without_port(host: str) -> str:
-    if host.startswith("["):
-        return host.partition("]")[0] + "]"
-    return host.partition(":")[0]
+    name, colon, port = host.rpartition(":")
+    return name if colon and port.isdecimal() else host
 
 
 def _is_address(name: str) -> bool:

@@ -38,7 +38,7 @@ class HostEngine:
         self.capabilities = Capabilities(
             isolation="none", images=("host",), service_keys=frozenset(_KEYS.split())
         )
-        self.root = Path(tempfile.mkdtemp(prefix="lunette-test-"))
+        self.root = Path(tempfile.mkdtemp(prefix="host-engine-"))
         self.started = asyncio.Event()
         self.start_error: Exception | None = None
         self.create_error: Exception | None = None

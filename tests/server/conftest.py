@@ -1,0 +1,157 @@
+"""A server in a thread of the test process, with an engine that a test can bend."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import tempfile
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from lunette.server._guard import Access
+from lunette.server._http import HTTPServer
+from lunette.server.app import create_app
+from lunette.server.registry import Registry
+
+from .host_engine import HostEngine
+
+GUARD = 30.0
+
+
+class Service:
+    """A running server, seen from a test."""
+
+    def __init__(self, engine: HostEngine, access: Access | None = None) -> None:
+        self.engine = engine
+        self.access = access
+        self.registry = Registry(lambda: engine)
+        self._directory = tempfile.TemporaryDirectory(prefix="t-")
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run)
+        self._server: HTTPServer | None = None
+        self._up = threading.Event()
+        self._listener = self._listen()
+
+    def start(self) -> None:
+        self._thread.start()
+        assert self._up.wait(GUARD)
+
+    def stop(self) -> None:
+        assert self._server is not None
+        self._loop.call_soon_threadsafe(self._server.stop)
+        self._thread.join(GUARD)
+        assert not self._thread.is_alive()
+        self._directory.cleanup()
+
+    def client(self, **options: Any) -> httpx.Client:
+        uds = self._listener_name if isinstance(self._listener_name, str) else None
+        transport = httpx.HTTPTransport(uds=uds, verify=False, trust_env=False)
+        return httpx.Client(
+            transport=transport, base_url=self.url, timeout=GUARD, trust_env=False, **options
+        )
+
+    def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Call a function of the engine in the loop of the server."""
+
+        async def work() -> Any:
+            return function(*arguments)
+
+        return asyncio.run_coroutine_threadsafe(work(), self._loop).result(GUARD)
+
+    def wait(self, awaitable: Any) -> Any:
+        """Await something in the loop of the server."""
+
+        async def work() -> Any:
+            async with asyncio.timeout(GUARD):
+                return await awaitable
+
+        return asyncio.run_coroutine_threadsafe(work(), self._loop).result(GUARD + 1)
+
+    def until(self, condition: Callable[[], bool]) -> None:
+        """Wait until something is true in the server, which nothing else announces."""
+
+        async def poll() -> None:
+            while not condition():  # noqa: ASYNC110, a state of the server is no event
+                await asyncio.sleep(0.005)
+
+        self.wait(poll())
+
+    def raw(self) -> socket.socket:
+        """Return a connection, to be misused."""
+        family = socket.AF_UNIX if isinstance(self._listener_name, str) else socket.AF_INET
+        connection = socket.socket(family, socket.SOCK_STREAM)
+        connection.settimeout(GUARD)
+        connection.connect(self._listener_name)
+        return connection
+
+    @property
+    def url(self) -> str:
+        if isinstance(self._listener_name, str):
+            return "http://localhost"
+        return f"http://127.0.0.1:{self._listener_name[1]}"
+
+    def _listen(self) -> socket.socket:
+        if self.access is not None:
+            listener = socket.create_server(("127.0.0.1", 0))
+        else:
+            listener = socket.socket(socket.AF_UNIX)
+            listener.bind(str(Path(self._directory.name) / "sock"))
+            listener.listen()
+        self._listener_name: Any = listener.getsockname()
+        return listener
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_until_complete(self._serve())
+        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+        self._loop.run_until_complete(self._loop.shutdown_default_executor())
+        self._loop.close()
+
+    async def _serve(self) -> None:
+        self._server = HTTPServer(create_app(self.registry, access=self.access), signals=False)
+        self._up.set()
+        await self._server.run_on(self._listener)
+
+
+@pytest.fixture
+def engine() -> HostEngine:
+    return HostEngine()
+
+
+@pytest.fixture
+def service(engine: HostEngine) -> Iterator[Service]:
+    found = Service(engine)
+    found.start()
+    yield found
+    found.stop()
+
+
+@pytest.fixture
+def tcp(engine: HostEngine) -> Iterator[Service]:
+    found = Service(engine, Access.over_tcp("right-key", "127.0.0.1"))
+    found.start()
+    yield found
+    found.stop()
+
+
+@pytest.fixture
+def client(service: Service) -> Iterator[httpx.Client]:
+    with service.client() as found:
+        yield found
+
+
+@pytest.fixture
+def sandbox(client: httpx.Client) -> str:
+    """Return the path of a running sandbox."""
+    path = f"/sandboxes/{uuid.uuid4()}"
+    answer = client.put(
+        path, json={"service": {"image": "host", "environment": {"FROM": "service"}}}
+    )
+    assert answer.status_code == 201, answer.text
+    return path
