@@ -135,8 +135,9 @@ def _serve(
     try:
         from lunette.server import serving
     except ModuleNotFoundError as error:
+        missing = str(error.name).partition(".")[0]
         print(
-            f"lunette: the server needs {error.name}: pip install '{_distribution()}[server]'",
+            f"lunette: the server needs {missing}: pip install '{_distribution()}[server]'",
             file=sys.stderr,
         )
         return 1

@@ -170,7 +170,7 @@ def test_a_cut_upload_reaches_the_engine_as_an_error(
 def test_a_download_that_nobody_takes_is_closed(
     service: Service, client: httpx.Client, engine: HostEngine, sandbox: str
 ) -> None:
-    client.put(f"{sandbox}/files", content=b"x" * 50_000_000, **_at("f"))
+    (engine.root / sandbox.rpartition("/")[2] / "f").write_bytes(b"x" * 50_000_000)
     with service.raw() as connection:
         connection.sendall(f"GET {sandbox}/files?path=f HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         assert connection.recv(100).startswith(b"HTTP/1.1 200 ")
@@ -181,8 +181,8 @@ def test_a_download_that_nobody_takes_is_closed(
 def test_a_file_that_shrinks_cuts_the_connection(
     service: Service, client: httpx.Client, engine: HostEngine, sandbox: str, tmp_path: Path
 ) -> None:
-    client.put(f"{sandbox}/files", content=b"x" * 50_000_000, **_at("f"))
     target = engine.root / sandbox.rpartition("/")[2] / "f"
+    target.write_bytes(b"x" * 50_000_000)
     with client.stream("GET", f"{sandbox}/files", **_at("f")) as answer:
         chunks = answer.iter_raw()
         next(chunks)
