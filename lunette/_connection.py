@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
@@ -18,6 +19,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _TIMEOUT = 60.0
+_DYING_SECONDS = 1.0
 # Fewer seconds than any server keeps an idle connection, else a request meets its end. No limit on
 # connections, since one that waits for a long command must not keep a short one from being sent.
 _LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=4.0)
@@ -128,8 +130,8 @@ class Connection:
         return AsyncIO(await self._here().waiting(), self)
 
     def fault(self, error: httpx.RequestError) -> errors.LunetteError:
-        """Say what it means that no answer came."""
-        if self._server is None or self._server.alive():
+        """Say what it means that no answer came; may wait for a moment."""
+        if self._server is None or not _is_dead(self._server, error):
             return errors.from_transport(error)
         reason = self._server.failure() or "the embedded server ended"
         return errors.from_transport(error, errors.SandboxLostError, reason)
@@ -160,6 +162,18 @@ class Connection:
             return _Pools({**settings, "verify": verify}, None)
         settings |= {"base_url": "http://localhost", "trust_env": False}
         return _Pools(settings, self.base_url.removeprefix("unix://"))
+
+
+def _is_dead(server: Server, error: httpx.RequestError) -> bool:
+    # A dying process closes its sockets before it is seen to be dead, so a cut connection (on one
+    # machine it has no other cause) gives it a moment.
+    was_cut = isinstance(error, httpx.NetworkError | httpx.RemoteProtocolError)
+    deadline = time.monotonic() + (_DYING_SECONDS if was_cut else 0)
+    while server.alive():
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(0.005)
+    return True
 
 
 class Connector:
@@ -270,6 +284,11 @@ class Link(Caller):
         self.sandbox_id = sandbox_id
         self.destroyed = False
         self._connection = connector.current
+
+    @property
+    def base_url(self) -> str:
+        """Where the sandbox is; settles it, if no verb has done so."""
+        return self._blocking().connection.base_url
 
     def _blocking(self) -> BlockingIO:
         self._check()

@@ -11,7 +11,7 @@ import sys
 import time
 import warnings
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Generator, Iterable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeVar, TypeVarTuple
 
 import httpx
@@ -132,16 +132,17 @@ class BlockingIO:
             request = request | {"timeout": self._limit}
         elif patient:
             request = request | {"timeout": self.connection.patience}
-        with _faults(self.connection):
+        async with _faults(self):
             response = self._client.request(**request)
         return _succeeded(response)
 
     @asynccontextmanager
     async def stream(self, request: Request) -> AsyncGenerator[Incoming]:
-        with _faults(self.connection), self._client.stream(**request) as response:
-            if not response.is_success:
-                response.read()
-            yield Incoming(_succeeded(response), _never_waits(response.iter_bytes()))
+        async with _faults(self):
+            with self._client.stream(**request) as response:
+                if not response.is_success:
+                    response.read()
+                yield Incoming(_succeeded(response), _never_waits(response.iter_bytes()))
 
     async def sleep(self, seconds: float) -> None:
         time.sleep(seconds)  # noqa: ASYNC251 - async in name only
@@ -172,17 +173,16 @@ class AsyncIO:
             request = request | {"content": _async_chunks(body)}
         if patient:
             request = request | {"timeout": self.connection.patience}
-        with _faults(self.connection):
+        async with _faults(self):
             response = await self._client.request(**request)
         return _succeeded(response)
 
     @asynccontextmanager
     async def stream(self, request: Request) -> AsyncGenerator[Incoming]:
-        with _faults(self.connection):
-            async with self._client.stream(**request) as response:
-                if not response.is_success:
-                    await response.aread()
-                yield Incoming(_succeeded(response), response.aiter_bytes(_ASYNC_CHUNK))
+        async with _faults(self), self._client.stream(**request) as response:
+            if not response.is_success:
+                await response.aread()
+            yield Incoming(_succeeded(response), response.aiter_bytes(_ASYNC_CHUNK))
 
     async def sleep(self, seconds: float) -> None:
         import anyio  # with asyncio a tenth of the import of httpx, and not needed to block
@@ -202,13 +202,18 @@ class AsyncIO:
             yield
 
 
-@contextmanager
-def _faults(connection: Connection) -> Generator[None]:
-    """Turn httpx's errors into ours."""
-    try:
-        yield
-    except httpx.RequestError as error:
-        raise connection.fault(error) from error
+class _faults:
+    """Turns httpx's errors into ours; no generator, since it is around every request."""
+
+    def __init__(self, io: BlockingIO | AsyncIO) -> None:
+        self._io = io
+
+    async def __aenter__(self) -> None:
+        pass
+
+    async def __aexit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, httpx.RequestError):
+            raise await self._io.call(self._io.connection.fault, error) from error
 
 
 def _succeeded(response: httpx.Response) -> httpx.Response:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Generator, Mapping, Sequence
+from functools import cache
 from os import PathLike
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, cast
@@ -53,6 +54,10 @@ class Sandbox:
             awaited=isinstance(self, AsyncSandbox),
         )
         self.files = Files(self._link)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Where it is, and no key: the one who unpickles it goes by a configuration of their own.
+        return _thaw, (type(self), self._link.base_url, self.sandbox_id)
 
     def __repr__(self) -> str:
         status = "destroyed" if self._link.destroyed else "active"
@@ -200,3 +205,15 @@ class AsyncSandbox(Sandbox):
     async def destroy(self) -> None:
         """Destroy the sandbox with all that is in it; once more is no error."""
         await self.adestroy()
+
+
+def _thaw(kind: type[Sandbox], base_url: str, sandbox_id: str) -> Sandbox:
+    return kind(_client(issubclass(kind, AsyncSandbox), base_url), sandbox_id)
+
+
+@cache
+def _client(awaited: bool, base_url: str) -> LunetteClient:
+    """Return the one client of this process for the sandboxes that were pickled elsewhere."""
+    from .client import AsyncLunetteClient, LunetteClient
+
+    return AsyncLunetteClient(base_url=base_url) if awaited else LunetteClient(base_url=base_url)

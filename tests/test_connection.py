@@ -193,8 +193,24 @@ def test_a_dead_server_means_lost_sandboxes(fault: type[httpx.RequestError]) -> 
     assert connection.lost
 
     server.lives = True
-    assert not isinstance(connection.fault(fault("cut")), SandboxLostError)
+    assert not isinstance(connection.fault(httpx.ReadTimeout("slow")), SandboxLostError)
     assert not connection.lost
+
+
+def test_a_dying_server_is_waited_for() -> None:
+    server = DeadServer()
+    answers = iter([True, True, False])
+    server.alive = lambda: next(answers, False)  # type: ignore[method-assign]
+    error = Connection("unix:///nowhere/sock", server=server).fault(httpx.ReadError("cut"))
+    assert isinstance(error, SandboxLostError)
+
+
+def test_a_server_that_lives_on_lost_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lunette._connection._DYING_SECONDS", 0.01)
+    server = DeadServer()
+    server.lives = True
+    error = Connection("unix:///nowhere/sock", server=server).fault(httpx.ReadError("cut"))
+    assert not isinstance(error, SandboxLostError)
 
 
 def test_the_next_verb_of_the_client_uses_a_new_server(

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import pickle
 import signal
 import threading
 from collections.abc import Awaitable
@@ -185,3 +186,18 @@ def test_ctrl_c_kills_the_command(wire: Any) -> None:
         released.set()
         wire.on_exec = lambda body: None
         assert sandbox.exec("after").stdout == "after"
+
+
+@pytest.mark.parametrize("kind", [Sandbox, AsyncSandbox])
+def test_a_sandbox_pickles_as_its_address_and_never_with_a_secret(
+    wire: Any, kind: type[Sandbox]
+) -> None:
+    with LunetteClient("s3cret", wire.url) as client:
+        frozen = pickle.dumps(kind(client, "s1", {"image": "host", "environment": {"P": "s3cret"}}))
+    assert b"s3cret" not in frozen
+
+    copy = pickle.loads(frozen)
+    assert type(copy) is kind
+    assert copy.sandbox_id == "s1"
+    assert copy.exec("hello").stdout == "hello"
+    copy._link.connector.close()
