@@ -1,0 +1,169 @@
+"""What a developer and CI run: `nox` checks everything, `nox -l` lists the rest."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+import nox
+
+ROOT = Path(__file__).parent
+SPEC = ROOT / "openapi.yaml"
+GENERATED = ROOT / "generated" / "lunette_api"
+FULL, *OTHERS = "3.11", "3.12", "3.13"
+# What needs a sandbox of its own kind or takes long runs on one Python alone.
+ON_ONE_PYTHON = ("tests/isolation", "tests/typing", "tests/test_typing.py", "tests/test_readme.py")
+
+nox.needs_version = ">=2025.5"
+nox.options.default_venv_backend = "venv"
+nox.options.reuse_existing_virtualenvs = True
+nox.options.sessions = ["contract", "lint", "types", "tests"]
+nox.options.download_python = "never"
+# Debian has one Python: the sessions of the others say that they were skipped.
+nox.options.error_on_missing_interpreters = False
+
+
+@nox.session(python=[FULL, *OTHERS])
+def tests(session: nox.Session) -> None:
+    """Run the tests against the installed package: all of them on 3.11, else those of units."""
+    _install(session, ".[all]", "test", "types")
+    arguments = list(session.posargs) or ["tests"]
+    if session.python != FULL:
+        arguments += [f"--ignore={path}" for path in ON_ONE_PYTHON]
+    # The program, not `python -m pytest`, which would put the checkout before what is installed.
+    session.run("pytest", *arguments)
+    if session.python != FULL:
+        _say_hello(session)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Find mistakes and unusual formatting."""
+    session.install("-q", *_group("lint"))
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check the types of the package, of its tests and of its tools with mypy and pyright."""
+    _install(session, ".[all]", "test", "types", "bench")
+    session.run("mypy")
+    session.run("mypy", "noxfile.py", "benchmarks", "tests")
+    session.run("pyright")
+
+
+@nox.session
+def contract(session: nox.Session) -> None:
+    """Check openapi.yaml, and that generated/ is what the generator makes of it."""
+    session.install("-q", *_group("contract"))
+    session.run("openapi-spec-validator", str(SPEC))
+    with _generated(session) as fresh:
+        difference = _difference(GENERATED, fresh)
+    if difference:
+        print("".join(difference))
+        session.error("generated/ is not what openapi.yaml gives: run `nox -s generate`")
+    session.run("python", "-P", "-W", "error", "-c", _IMPORT_ALL, env={"PYTHONPATH": "generated"})
+
+
+@nox.session
+def generate(session: nox.Session) -> None:
+    """Write generated/lunette_api anew."""
+    session.install("-q", *_group("contract"))
+    with _generated(session) as fresh:
+        shutil.rmtree(GENERATED, ignore_errors=True)
+        shutil.copytree(fresh, GENERATED)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure what the architecture sets goals for, as ratios in one run."""
+    _install(session, ".[all]", "bench")
+    session.run("python", "-P", "-m", "benchmarks", *session.posargs, env={"PYTHONPATH": str(ROOT)})
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """Do the main job of the README."""
+    _install(session, ".[all]")
+    _say_hello(session)
+
+
+_IMPORT_ALL = """
+import importlib, pkgutil, lunette_api
+modules = pkgutil.walk_packages(lunette_api.__path__, "lunette_api.")
+print("imported", sum(bool(importlib.import_module(module.name)) for module in modules), "modules")
+"""
+
+
+def _install(session: nox.Session, package: str, *groups: str) -> None:
+    session.install("-q", package, *(r for group in groups for r in _group(group)))
+
+
+def _group(name: str) -> tuple[str, ...]:
+    return nox.project.dependency_groups(nox.project.load_toml(ROOT / "pyproject.toml"), name)
+
+
+def _say_hello(session: nox.Session) -> None:
+    with tempfile.TemporaryDirectory() as directory, session.chdir(directory):
+        session.run(
+            *("lunette", "run", "--", "python", "-c", "print('hello from a sandbox')"),
+            env={"LUNETTE_BASE_URL": "embedded"},
+        )
+
+
+@contextmanager
+def _generated(session: nox.Session) -> Generator[Path]:
+    """Yield the client that the generator makes of the contract, in a directory that then goes."""
+    with tempfile.TemporaryDirectory() as directory:
+        config, output = Path(directory, "config.json"), Path(directory, "lunette_api")
+        config.write_text(
+            json.dumps(
+                {
+                    "project_name_override": "lunette-api",
+                    "package_name_override": "lunette_api",
+                    # The default hooks end with `ruff check --fix-only`, which breaks the types.
+                    "post_hooks": ["ruff format --isolated --no-cache ."],
+                }
+            )
+        )
+        session.run(
+            *("openapi-python-client", "generate", "--meta", "none", "--path", str(SPEC)),
+            *("--config", str(config), "--output-path", str(output)),
+        )
+        yield output
+
+
+def _difference(committed: Path, fresh: Path) -> list[str]:
+    """Compare two trees of text files, as a unified diff."""
+    names = sorted({*_files(committed), *_files(fresh)})
+    return [
+        line if line.endswith("\n") else f"{line}\n"
+        for name in names
+        for line in difflib.unified_diff(
+            _lines(committed / name),
+            _lines(fresh / name),
+            f"committed/{name}",
+            f"generated from openapi.yaml/{name}",
+        )
+    ]
+
+
+def _files(tree: Path) -> set[str]:
+    """The files that git would see."""
+    caches = {"__pycache__", ".mypy_cache", ".ruff_cache"}
+    return {
+        os.path.relpath(path, tree)
+        for path in tree.rglob("*")
+        if path.is_file() and not caches & set(path.parts)
+    }
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text().splitlines(keepends=True) if path.exists() else []
