@@ -126,6 +126,7 @@ class BlockingIO:
     async def send(
         self, request: Request, *, body: Body | None = None, patient: bool = False
     ) -> httpx.Response:
+        request = self.connection.addressed(request)
         if body is not None:
             request = request | {"content": _blocking_chunks(body)}
         if self._limit is not None:
@@ -138,6 +139,7 @@ class BlockingIO:
 
     @asynccontextmanager
     async def stream(self, request: Request) -> AsyncGenerator[Incoming]:
+        request = self.connection.addressed(request)
         async with _faults(self):
             with self._client.stream(**request) as response:
                 if not response.is_success:
@@ -169,6 +171,7 @@ class AsyncIO:
     async def send(
         self, request: Request, *, body: Body | None = None, patient: bool = False
     ) -> httpx.Response:
+        request = self.connection.addressed(request)
         if body is not None:
             request = request | {"content": _async_chunks(body)}
         if patient:
@@ -179,6 +182,7 @@ class AsyncIO:
 
     @asynccontextmanager
     async def stream(self, request: Request) -> AsyncGenerator[Incoming]:
+        request = self.connection.addressed(request)
         async with _faults(self), self._client.stream(**request) as response:
             if not response.is_success:
                 await response.aread()

@@ -10,7 +10,7 @@ import base64
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 from uuid import uuid4
 
 from .. import errors
@@ -19,7 +19,6 @@ from . import abandon, may_have_acted, parsed
 
 if TYPE_CHECKING:
     from lunette_api.models import ExecRequest, ExecResponse
-    from lunette_api.types import Unset
 
     from ..results import ExecResult
 
@@ -164,18 +163,12 @@ def _result(wire: ExecResponse) -> ExecResult:
         wire.stdout,
         wire.stderr,
         wire.exit_code,
-        signal=_given(wire.signal),
+        signal=wire.signal or None,  # what was not sent is a falsy UNSET
         timed_out=bool(wire.timed_out),
-        truncated=_given(wire.truncated) or 0,
-        stdout_base64=_given(wire.stdout_base64),
-        stderr_base64=_given(wire.stderr_base64),
+        truncated=wire.truncated or 0,
+        stdout_base64=wire.stdout_base64 or None,
+        stderr_base64=wire.stderr_base64 or None,
     )
-
-
-def _given(value: Any | Unset) -> Any:
-    from lunette_api.types import UNSET
-
-    return None if value is UNSET else value
 
 
 def _log_failure(sandbox_id: str, command: object, result: ExecResult) -> None:
