@@ -41,37 +41,33 @@ class LunetteClient:
     def create_sandbox(self, service: Mapping[str, Any]) -> Sandbox:
         """Make a sandbox from a Compose service such as `{"image": "python:3.11-slim"}`."""
         from ._operations import sandboxes
-        from .sandbox import Sandbox
         from .service import checked
 
         self._refuse_async("create_sandbox")
         service = checked(service)
-        return Sandbox(self, self._caller.run(sandboxes.create, service), service)
+        return self._sandbox(self._caller.run(sandboxes.create, service), service)
 
     async def acreate_sandbox(self, service: Mapping[str, Any]) -> Sandbox:
         """Make a sandbox from a Compose service such as `{"image": "python:3.11-slim"}`."""
         from ._operations import sandboxes
-        from .sandbox import Sandbox
         from .service import checked
 
         service = checked(service)
-        return Sandbox(self, await self._caller.arun(sandboxes.create, service), service)
+        return self._sandbox(await self._caller.arun(sandboxes.create, service), service)
 
     def get_sandbox(self, sandbox_id: str) -> Sandbox:
         """Find a sandbox by its id."""
         from ._operations import sandboxes
-        from .sandbox import Sandbox
 
         info = self._caller.run(sandboxes.get, sandbox_id)
-        return Sandbox(self, info.sandbox_id, info.service)
+        return self._sandbox(info.sandbox_id, info.service)
 
     async def aget_sandbox(self, sandbox_id: str) -> Sandbox:
         """Find a sandbox by its id."""
         from ._operations import sandboxes
-        from .sandbox import Sandbox
 
         info = await self._caller.arun(sandboxes.get, sandbox_id)
-        return Sandbox(self, info.sandbox_id, info.service)
+        return self._sandbox(info.sandbox_id, info.service)
 
     def list_sandboxes(self) -> list[SandboxInfo]:
         """Look at every sandbox that the key can see, the oldest first."""
@@ -131,6 +127,11 @@ class LunetteClient:
         traceback: TracebackType | None,
     ) -> None:
         await self._connector.aclose()
+
+    def _sandbox(self, sandbox_id: str, service: Mapping[str, Any]) -> Sandbox:
+        from .sandbox import Sandbox
+
+        return Sandbox(self, sandbox_id, service)
 
     def _refuse_async(self, verb: str) -> None:
         if not self._opened_async:
