@@ -8,6 +8,7 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import textwrap
 import threading
 import time
@@ -244,6 +245,29 @@ def test_a_client_that_dies_before_its_server_is_up() -> None:
     pid, directory = done.stdout.split()
     _until(lambda: not Path(f"/proc/{pid}").exists() or _status(int(pid))["State"][0] == "Z")
     _until(lambda: not Path(directory).exists())
+
+
+@pytest.mark.parametrize("end", ["pass", "os.kill(os.getpid(), signal.SIGKILL)"])
+@pytest.mark.parametrize("milliseconds", [0, 50, 100, 150, 200, 300, 400, 600, 1000])
+def test_whenever_a_client_ends_nothing_is_left(milliseconds: int, end: str) -> None:
+    source = f"""
+        import os, signal, time
+        from lunette import _embedded
+        server = _embedded.ensure()
+        print(server.pid, flush=True)
+        time.sleep({milliseconds / 1000})
+        {end}
+    """
+    with tempfile.TemporaryDirectory(prefix="t-") as directory:
+        Path(directory).chmod(0o755)
+        done = subprocess.run(
+            [sys.executable, "-c", textwrap.dedent(source)],
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "TMPDIR": directory},
+        )
+        _until(lambda: not Path(f"/proc/{int(done.stdout)}").exists())
+        _until(lambda: list(Path(directory).iterdir()) == [])
 
 
 def test_a_forked_child_uses_the_parents_server_and_leaves_it_alone() -> None:

@@ -11,13 +11,16 @@ import socket
 import sys
 from collections.abc import AsyncGenerator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lunette._scratch import Scratch
-from lunette.server._http import HTTPServer
-from lunette.server.app import create_app
-from lunette.server.engines.selection import select
-from lunette.server.registry import Registry
+from lunette.server.engines.selection import launch
 
+if TYPE_CHECKING:
+    from lunette.server._http import HTTPServer
+    from lunette.server.engines.protocol import Engine
+
+_HEAD_START_SECONDS = 0.002
 _LOOK_FOR_PARENT_SECONDS = 0.5
 
 
@@ -47,7 +50,22 @@ def _nothing(number: int, frame: object) -> None: ...
 
 
 async def _serve(listener: socket.socket, parent: int) -> None:
-    server = HTTPServer(create_app(Registry(select)))
+    stopped = asyncio.Event()
+    # From here on there is something to give back.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
+    starting = asyncio.create_task(launch())
+    # Its processes and threads work while this one imports what answers requests.
+    await asyncio.sleep(_HEAD_START_SECONDS)
+    from lunette.server._http import HTTPServer
+    from lunette.server.app import create_app
+    from lunette.server.registry import Registry
+
+    async def launched() -> Engine:
+        return await starting
+
+    server = HTTPServer(create_app(Registry(launched)))
+    if stopped.is_set():
+        server.stop()
     async with _while_alive(parent, server):
         await server.run_on(listener)
 

@@ -22,9 +22,7 @@ _LAST_ANSWERS_SECONDS = 2.0
 class HTTPServer(Server):
     """A server of one listening socket, which stops on `stop` without a pause."""
 
-    def __init__(
-        self, app: ASGIApp, *, access_log: bool = False, signals: bool = True
-    ) -> None:
+    def __init__(self, app: ASGIApp, *, access_log: bool = False, signals: bool = True) -> None:
         config = Config(
             cast(Any, app),
             loop="asyncio",

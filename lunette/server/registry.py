@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -53,11 +53,11 @@ class Sandbox:
 class Registry:
     """Ids and states; the engine below does the work.
 
-    The engine starts in the background: a request that needs it waits for it.
+    *launch* starts the engine in the background: a request that needs it waits for it.
     """
 
-    def __init__(self, select: Callable[[], Engine]) -> None:
-        self._select = select
+    def __init__(self, launch: Callable[[], Awaitable[Engine]]) -> None:
+        self._launch = launch
         self._engine: Engine | None = None
         self._starting: asyncio.Task[Engine | Problem] | None = None
         self._sandboxes: dict[str, Sandbox] = {}
@@ -75,15 +75,14 @@ class Registry:
         """Destroy every sandbox, in bounded time."""
         if self._starting is None:
             return
-        self._starting.cancel()
-        await asyncio.wait([self._starting])
-        for task in self._background:
-            task.cancel()
-        if self._engine is None:
-            return
         try:
             async with asyncio.timeout(_CLOSE_SECONDS):
-                await self._engine.aclose()
+                # An engine that is half started is hard to stop; this takes less than a second.
+                await self._starting
+                for task in self._background:
+                    task.cancel()
+                if self._engine is not None:
+                    await self._engine.aclose()
         except TimeoutError:
             logger.error("the engine did not close in %d seconds", _CLOSE_SECONDS)
 
@@ -169,8 +168,7 @@ class Registry:
 
     async def _start_engine(self) -> Engine | Problem:
         try:
-            engine = self._select()
-            await engine.start()
+            engine = await self._launch()
         except EngineUnavailableError as error:
             logger.error("the engine cannot start: %s", error)
             return Problem(503, "engine_unavailable", str(error))

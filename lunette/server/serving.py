@@ -17,7 +17,7 @@ from lunette.server._guard import Access
 from lunette.server._http import HTTPServer
 from lunette.server._problems import Problem
 from lunette.server.app import create_app
-from lunette.server.engines.selection import select
+from lunette.server.engines.selection import launch
 from lunette.server.registry import Registry
 
 __all__ = ["CannotServeError", "serve_tcp", "serve_unix"]
@@ -58,7 +58,7 @@ def serve_unix(path: Path, *, engine: str | None = None, announce: Announce) -> 
 def _serve(
     listener: socket.socket, engine: str | None, access: Access | None, ready: Callable[[], object]
 ) -> None:
-    asyncio.run(_run(listener, Registry(functools.partial(select, engine)), access, ready))
+    asyncio.run(_run(listener, Registry(functools.partial(launch, engine)), access, ready))
 
 
 async def _run(

@@ -30,13 +30,17 @@ class Service:
     def __init__(self, engine: HostEngine, access: Access | None = None) -> None:
         self.engine = engine
         self.access = access
-        self.registry = Registry(lambda: engine)
+        self.registry = Registry(self._launch)
         self._directory = tempfile.TemporaryDirectory(prefix="t-")
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run)
         self._server: HTTPServer | None = None
         self._up = threading.Event()
         self._listener = self._listen()
+
+    async def _launch(self) -> HostEngine:
+        await self.engine.start()
+        return self.engine
 
     def start(self) -> None:
         self._thread.start()

@@ -7,9 +7,16 @@ import sys
 
 from lunette.server.engines.protocol import Engine, EngineUnavailableError
 
-__all__ = ["ENGINES", "select"]
+__all__ = ["ENGINES", "launch", "select"]
 
 ENGINES = ("auto", "bubblewrap")
+
+
+async def launch(name: str | None = None) -> Engine:
+    """Select an engine and start it."""
+    engine = select(name)
+    await engine.start()
+    return engine
 
 
 def select(name: str | None = None) -> Engine:
