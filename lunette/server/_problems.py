@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from lunette.server._json import encode
 from lunette.server.engines.protocol import (
+    CommandNotRunnableError,
     EngineUnavailableError,
     NoCapacityError,
     NotARegularFileError,
@@ -101,6 +102,8 @@ def engine_problem(error: Exception) -> Problem | None:
             return Problem(503, "no_capacity", str(error) or "no capacity")
         case EngineUnavailableError():
             return Problem(503, "engine_unavailable", str(error))
+        case CommandNotRunnableError():  # of the service; exec answers this with 126 or 127
+            return Problem(422, "invalid_service", str(error), key="command")
         case _:
             return None
 

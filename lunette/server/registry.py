@@ -10,7 +10,7 @@ from typing import Any
 
 from attrs import define, field
 
-from lunette.server._problems import Problem, gone
+from lunette.server._problems import Problem, file_errors, gone
 from lunette.server.engines.protocol import (
     Engine,
     EngineUnavailableError,
@@ -199,7 +199,8 @@ class Registry:
 
     async def _make(self, engine: Engine, sandbox: Sandbox) -> None:
         try:
-            handle = await engine.create(sandbox.spec.sandbox)
+            with file_errors():  # of its `working_dir`
+                handle = await engine.create(sandbox.spec.sandbox)
         except SandboxGoneError as error:
             self._note(sandbox, error.status)
             return

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import socket
+import subprocess
+import sys
 import tempfile
 import threading
 import uuid
@@ -144,10 +147,52 @@ def tcp(engine: HostEngine) -> Iterator[Service]:
     found.stop()
 
 
+_BENDING = {"service", "engine", "tcp", "monkeypatch"}
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Let a test that bends nothing run against the real engine too."""
+    if "world" not in metafunc.fixturenames:
+        return
+    asked = set(inspect.signature(metafunc.function).parameters)
+    real = sys.platform == "linux" and not asked & _BENDING
+    metafunc.parametrize("world", ["host", "bubblewrap"] if real else ["host"], indirect=True)
+
+
 @pytest.fixture
-def client(service: Service) -> Iterator[httpx.Client]:
-    with service.client() as found:
+def world(request: pytest.FixtureRequest) -> str:
+    found: str = request.param
+    return found
+
+
+@pytest.fixture
+def client(world: str, request: pytest.FixtureRequest) -> Iterator[httpx.Client]:
+    if world == "host":
+        service: Service = request.getfixturevalue("service")
+        with service.client() as found:
+            yield found
+        return
+    socket_path: str = request.getfixturevalue("real_server")
+    transport = httpx.HTTPTransport(uds=socket_path, verify=False, trust_env=False)
+    with httpx.Client(transport=transport, base_url="http://localhost", timeout=GUARD) as found:
         yield found
+        names = [s["sandbox_id"] for s in found.get("/sandboxes").json()["sandboxes"]]
+        found.post("/sandboxes/stop", json={"sandbox_ids": names})
+
+
+@pytest.fixture(scope="session")
+def real_server() -> Iterator[str]:
+    """Return the socket of `lunette serve` with the engine of this machine."""
+    with tempfile.TemporaryDirectory(prefix="t-") as directory:
+        path = f"{directory}/s"
+        arguments = [sys.executable, "-c", "from lunette.cli import main; main()"]
+        process = subprocess.Popen([*arguments, "serve", "--uds", path], stdout=subprocess.PIPE)
+        assert process.stdout is not None
+        assert process.stdout.readline() == f"LUNETTE_BASE_URL=unix://{path}\n".encode()
+        yield path
+        process.terminate()
+        assert process.wait(GUARD) == 0
+        process.stdout.close()
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import uuid
 from typing import Any
 
 import httpx
@@ -110,8 +111,8 @@ def test_no_body_makes_a_fault(client: httpx.Client, sandbox: str, seed: int) ->
         ("POST", "/sandboxes/stop", {"sandbox_ids": ["x"]}),
         (
             "PUT",
-            "/sandboxes/00000000-0000-0000-0000-000000000000",
-            {"service": {"image": "host", "command": "x", "environment": ["A=1"], "labels": {}}},
+            f"/sandboxes/{uuid.UUID(int=chance.getrandbits(128))}",
+            {"service": {"image": "host", "command": "true", "environment": ["A=1"], "labels": {}}},
         ),
     ]
     for _ in range(50):
@@ -120,9 +121,8 @@ def test_no_body_makes_a_fault(client: httpx.Client, sandbox: str, seed: int) ->
         if chance.random() < 0.3:
             text = _scratched(text, chance)
         answer = client.request(method, path, content=text, headers=JSON)
-        assert answer.status_code in (200, 201, 400, 409, 410, 422), (answer.text, text)
+        assert answer.status_code in (200, 201, 400, 403, 404, 409, 410, 422), (answer.text, text)
         assert answer.status_code < 400 or answer.json()["code"]
-        client.delete("/sandboxes/00000000-0000-0000-0000-000000000001")
 
 
 def _bent(value: Any, chance: random.Random) -> Any:

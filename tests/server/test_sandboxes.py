@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import threading
 import uuid
@@ -11,6 +12,7 @@ import pytest
 
 from lunette.server import registry as registry_module
 from lunette.server.engines.protocol import (
+    CommandNotRunnableError,
     NoCapacityError,
     NotSupportedError,
     SandboxGoneError,
@@ -32,14 +34,14 @@ def _code(answer: httpx.Response) -> tuple[int, str]:
     return answer.status_code, answer.json()["code"]
 
 
-def test_create_look_list_delete(client: httpx.Client) -> None:
+def test_create_look_list_delete(client: httpx.Client, world: str) -> None:
     path = _new()
     service = {"image": "host", "environment": {"A": "s3cret"}, "labels": ["run=7"]}
     made = client.put(path, json={"service": service})
     assert made.status_code == 201
     info = made.json()
     assert info["sandbox_id"] == path.rpartition("/")[2]
-    assert (info["state"], info["engine"], info["labels"]) == ("running", "host", {"run": "7"})
+    assert (info["state"], info["engine"], info["labels"]) == ("running", world, {"run": "7"})
     assert info["created_at"].endswith("Z")
     assert "s3cret" not in made.text
     assert client.get(path).json() == info
@@ -128,6 +130,8 @@ def test_a_delete_during_a_create_leaves_nothing(
     [
         (NoCapacityError("full"), (503, "no_capacity")),
         (NotSupportedError("image", "not here"), (422, "not_supported")),
+        (CommandNotRunnableError(127, "x: not found"), (422, "invalid_service")),
+        (PermissionError(errno.EACCES, "no", "/usr/x"), (403, "permission_denied")),
         (RuntimeError("bug"), (500, "internal_error")),
     ],
 )
