@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import shutil
 import socket
 import subprocess
 import sys
@@ -127,8 +128,10 @@ class Service:
 
 
 @pytest.fixture
-def engine() -> HostEngine:
-    return HostEngine()
+def engine() -> Iterator[HostEngine]:
+    found = HostEngine()
+    yield found
+    shutil.rmtree(found.root, ignore_errors=True)  # of one that was not started
 
 
 @pytest.fixture
