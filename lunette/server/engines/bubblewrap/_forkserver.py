@@ -49,7 +49,7 @@ class ForkServer:
             _check_python(hello)
         except BaseException as error:
             await server.aclose()
-            if isinstance(error, DeadLinkError | TimeoutError):
+            if isinstance(error, DeadLinkError):
                 raise EngineUnavailableError(
                     "the fork server did not start; its error is in the log"
                 ) from error
@@ -74,7 +74,7 @@ class ForkServer:
                 answer, _ = await self._link.ask(
                     {"op": "fork"}, [theirs.fileno()], deadline=_ANSWER_SECONDS
                 )
-        except (DeadLinkError, TimeoutError) as error:
+        except DeadLinkError as error:
             ours.close()
             raise NoCapacityError("the fork server does not answer") from error
         if "error" in answer:

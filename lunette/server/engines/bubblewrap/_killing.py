@@ -17,9 +17,10 @@ from pathlib import Path
 
 from attrs import frozen
 
-__all__ = ["MARKER", "kill_command"]
+from lunette.server.engines.bubblewrap.inside.wire import MARKER
 
-MARKER = "LUNETTE_EXEC_ID"
+__all__ = ["kill_command"]
+
 _PAUSE_SECONDS = 0.002
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import socket
 from collections.abc import Callable, Sequence
@@ -29,14 +28,16 @@ def set_done(future: asyncio.Future[None]) -> None:
 class Link:
     """Sends messages and hands answers to those who wait; never blocks the loop.
 
-    A message with an `id` is answered by one with the same. What comes without being asked for goes
-    to `unasked`.
+    A message with an `id` is answered by one with the same. What comes without being waited for
+    goes to `unasked`. An answer that does not come in time is told to `late`, whether somebody
+    still waits or not: the other side hangs.
     """
 
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)
         self._sock = sock
         self.unasked: Callable[[Message], None] = lambda _: None
+        self.late: Callable[[], None] = self.close
         self._waiting: dict[int | None, asyncio.Future[Answer]] = {}
         self._next_id = 0
         self._loop = asyncio.get_running_loop()
@@ -46,44 +47,50 @@ class Link:
     async def ask(self, message: Message, fds: Sequence[int] = (), *, deadline: float) -> Answer:
         """Send *message* and return its answer and descriptors, which are the caller's to close.
 
-        The fork server has had its own process stopped between vfork and exec when no answer comes
-        within *deadline* seconds, or worse: then DeadLinkError.
+        Raise DeadLinkError if the other side is gone or needs more than *deadline* seconds.
         """
         self._next_id += 1
-        async with asyncio.timeout(deadline):
-            return await self._ask(self._next_id, message, fds)
+        await self._send({**message, "id": self._next_id}, fds)
+        return await self._answer(self._next_id, deadline)
 
     async def open(
         self, message: Message | None = None, fds: Sequence[int] = (), *, deadline: float
     ) -> Answer:
         """Send the first *message*, if there is one, and return the other side's first word."""
-        async with asyncio.timeout(deadline):
-            if message is None:
-                return await self._answer_to(None)
-            return await self._ask(None, message, fds)
+        if message is not None:
+            await self._send(message, fds)
+        return await self._answer(None, deadline)
 
-    async def _ask(self, message_id: int | None, message: Message, fds: Sequence[int]) -> Answer:
+    async def _send(self, message: Message, fds: Sequence[int]) -> None:
         while True:
             if self.closed.done():
                 raise DeadLinkError("the other side is gone")
             try:
-                wire.send(self._sock, {**message, "id": message_id}, fds)
+                wire.send(self._sock, message, fds)
             except BlockingIOError:
                 await self._writable()
             except OSError as error:
                 raise DeadLinkError(str(error)) from error
             else:
-                return await self._answer_to(message_id)
+                return
 
-    async def _answer_to(self, message_id: int | None) -> Answer:
+    async def _answer(self, message_id: int | None, deadline: float) -> Answer:
         if self.closed.done():
             raise DeadLinkError("the other side is gone")
         answer: asyncio.Future[Answer] = self._loop.create_future()
         self._waiting[message_id] = answer
-        try:
-            return await answer
-        finally:
-            self._waiting.pop(message_id, None)
+        timer = self._loop.call_later(deadline, self._too_late, message_id)
+        found = await answer
+        timer.cancel()  # not if the caller is cancelled: the other side may hang all the same
+        return found
+
+    def _too_late(self, message_id: int | None) -> None:
+        answer = self._waiting.pop(message_id, None)
+        if answer is None:
+            return
+        self.late()
+        if not answer.done():
+            answer.set_exception(DeadLinkError("the other side does not answer"))
 
     async def _writable(self) -> None:
         """The buffer is full: wait for room. Rare, so that who waits may share one wake-up."""
@@ -105,11 +112,11 @@ class Link:
             self.close()
             return
         message, fds = received
-        answer = self._waiting.get(message.get("id"))
-        if answer is not None and not answer.done() and "exit" not in message:
+        answer = None if "exit" in message else self._waiting.pop(message.get("id"), None)
+        if answer is not None and not answer.done():
             answer.set_result((message, fds))
             return
-        for fd in fds:  # nobody waits any more
+        for fd in fds:  # who asked does not wait any more
             os.close(fd)
         self.unasked(message)
 
@@ -123,9 +130,3 @@ class Link:
         for answer in self._waiting.values():
             if not answer.done():
                 answer.set_exception(DeadLinkError("the other side is gone"))
-
-    async def wait_closed(self, *, deadline: float) -> None:
-        """Wait until the other side hung up, but no longer than *deadline* seconds."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(deadline):
-                await asyncio.shield(self.closed)

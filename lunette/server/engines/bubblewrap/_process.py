@@ -75,12 +75,10 @@ class BubblewrapProcess:
         return await asyncio.shield(self._exit)
 
     async def kill(self) -> None:
+        if self._exit.done():
+            return
         await self._kill()
         await asyncio.wait([self._exit])
-
-    @property
-    def running(self) -> bool:
-        return not self._exit.done()
 
     def ended(self, code: int) -> None:
         """The worker says that the command is over; *code* is negative for a signal, as Python has

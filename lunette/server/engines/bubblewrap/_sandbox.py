@@ -15,14 +15,15 @@ from typing import Any
 from lunette._scratch import remove_tree
 from lunette.server.engines.bubblewrap._files import OpenFile, os_error, write_all
 from lunette.server.engines.bubblewrap._identities import IdRange
-from lunette.server.engines.bubblewrap._killing import MARKER, kill_command
+from lunette.server.engines.bubblewrap._killing import kill_command
 from lunette.server.engines.bubblewrap._link import DeadLinkError, Link, set_done
 from lunette.server.engines.bubblewrap._pipes import InputPipe, OutputPipe
 from lunette.server.engines.bubblewrap._process import BubblewrapProcess
-from lunette.server.engines.bubblewrap.inside.wire import Message
+from lunette.server.engines.bubblewrap.inside.wire import MARKER, Message
 from lunette.server.engines.protocol import (
     Command,
     CommandNotRunnableError,
+    NoCapacityError,
     NotSupportedError,
     SandboxGoneError,
     SandboxSpec,
@@ -34,6 +35,7 @@ __all__ = ["ANSWER_SECONDS", "BubblewrapSandbox", "no_working_dir"]
 
 ANSWER_SECONDS = 10.0
 _KILL_SECONDS = 5.0
+_DEATH_SECONDS = 1.0
 
 
 class BubblewrapSandbox:
@@ -67,6 +69,7 @@ class BubblewrapSandbox:
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._pid1, self._vanished)
         link.unasked = self._heard
+        link.late = self._late
         link.closed.add_done_callback(lambda _: self._vanished())
 
     async def adopt(self, spec: SandboxSpec) -> None:
@@ -107,7 +110,7 @@ class BubblewrapSandbox:
             pid=answer["pid"],
             stdout=stdout,
             stderr=stderr,
-            kill=lambda: self._kill(answer["pid"], process, marker),
+            kill=lambda: self._kill(answer["pid"], marker=marker),
         )
         return process
 
@@ -118,11 +121,21 @@ class BubblewrapSandbox:
         if "program" not in answer:
             raise os_error(answer, message["cwd"] or self.spec.working_dir)
         program, reason = answer["program"], os.strerror(answer["errno"])
+        if answer["errno"] in (errno.EAGAIN, errno.ENOMEM):
+            await self._check_alive()
+            raise NoCapacityError(f"the sandbox has no room for another process: {reason}")
         missing = answer["errno"] in (errno.ENOENT, errno.ENOTDIR)
         raise CommandNotRunnableError(127 if missing else 126, f"{program}: {reason}")
 
-    async def _kill(self, pid: int, process: BubblewrapProcess, marker: str) -> None:
-        if process.running and not await asyncio.to_thread(
+    async def _check_alive(self) -> None:
+        """Once pid 1 is dead the kernel says ENOMEM to a fork, before we hear of the death."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_DEATH_SECONDS):
+                await self._gone.wait()
+                raise SandboxGoneError(self.status)
+
+    async def _kill(self, pid: int, *, marker: str) -> None:
+        if not await asyncio.to_thread(
             kill_command, leader=pid, root=self._worker_pid, marker=marker, deadline=_KILL_SECONDS
         ):
             self._fail("a command could not be ended")
@@ -176,19 +189,22 @@ class BubblewrapSandbox:
             raise SandboxGoneError(self.status)
         try:
             return await self._link.ask(message, fds or (), deadline=ANSWER_SECONDS)
-        except TimeoutError:
-            # A process stopped between vfork and exec stops the worker too; only an attacker does
-            # that.
-            self._fail("the sandbox stopped answering")
         except DeadLinkError:
             await self._gone.wait()
         raise SandboxGoneError(self.status)
 
     def _heard(self, message: Message) -> None:
-        """The worker says something unasked: a command ended."""
-        process = self._processes.pop(message.get("id", 0), None)
-        if process is not None and "exit" in message:
+        """The worker says what nobody waits for: a command ended, or whoever asked for it left."""
+        if "pid" in message:
+            self._spawn(self._kill(message["pid"], marker=message["marker"]))
+        process = self._processes.pop(message["id"], None)
+        if process is not None:
             process.ended(message["exit"])
+
+    def _late(self) -> None:
+        # A process that is stopped between vfork and exec stops the worker too. Nothing but an
+        # attack does that, and waiting would not end it.
+        self._fail("the sandbox stopped answering")
 
     def _fail(self, reason: str) -> None:
         self._end(Status(state=State.FAILED, reason=reason))
@@ -254,9 +270,7 @@ def no_working_dir(path: str, reason: str) -> NotSupportedError:
 
 
 async def wait_for_end(pidfd: int, *, deadline: float) -> bool:
-    """Wait until the process behind *pidfd* has ended; False if it has not after *deadline*
-    seconds.
-    """
+    """Return whether the process behind *pidfd* ends within *deadline* seconds."""
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[None] = loop.create_future()
     loop.add_reader(pidfd, lambda: set_done(ended))

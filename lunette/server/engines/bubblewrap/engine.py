@@ -139,16 +139,26 @@ class BubblewrapEngine:
             await self._forkserver.bind(self._ready.image.mounts)
 
     async def _probe(self) -> None:
-        """Make one sandbox, to say now what a user would else learn from the first create."""
+        """Make the first sandbox, to say now what a user would else learn from the first create."""
+        try:
+            sandbox = await self._make(_SPARE)
+        except NoCapacityError as error:
+            raise EngineUnavailableError(explain(await self._complaint(), str(error))) from error
+        self._spare = asyncio.create_task(_given(sandbox))
+
+    async def _complaint(self) -> str:
+        """Return what bwrap writes when it fails: a second try, since its standard error is
+        otherwise /dev/null, which is all that a sandbox may see of it."""
         reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         try:
             sandbox = await self._make(_SPARE, stderr=writing)
-        except NoCapacityError as error:
-            raise EngineUnavailableError(explain(_read_now(reading), str(error))) from error
+            await sandbox.destroy()
+        except NoCapacityError:
+            return _read_now(reading)
         finally:
             os.close(reading)
             os.close(writing)
-        self._spare = asyncio.create_task(_given(sandbox))
+        return ""
 
     async def create(self, spec: SandboxSpec) -> Handle:
         if spec.id not in self._sandboxes:
@@ -335,7 +345,7 @@ async def _open_worker(
         hello, fds = await link.open(
             message, [ready.bwrap, null if stderr is None else stderr], deadline=ANSWER_SECONDS + 5
         )
-    except (DeadLinkError, TimeoutError) as error:
+    except DeadLinkError as error:
         link.close()
         raise NoCapacityError("the sandbox could not be started") from error
     except BaseException:

@@ -13,9 +13,11 @@ import socket
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["MAX_FDS", "Message", "receive", "send"]
+__all__ = ["MARKER", "MAX_FDS", "Message", "receive", "send"]
 
 Message = dict[str, Any]
+# The variable by which all that a command starts is known to be its own.
+MARKER = "LUNETTE_EXEC_ID"
 MAX_FDS = 8
 _INLINE = 32 * 1024
 _RIGHTS_SIZE = socket.CMSG_SPACE(MAX_FDS * array.array("i").itemsize)

@@ -19,13 +19,13 @@ from typing import Any
 
 from lunette.server.engines.bubblewrap.inside import files, kernel, wire
 from lunette.server.engines.bubblewrap.inside.launching import FailedStartError, Launched, launch
-from lunette.server.engines.bubblewrap.inside.wire import Message
+from lunette.server.engines.bubblewrap.inside.wire import MARKER, Message
 
 __all__ = ["Worker"]
 
 _MAX_OPEN_FILES = 65_536
-# Signals that Python ignores, and would pass on ignored.
-_DEFAULT_SIGNALS = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGCHLD)
+# What this process, or whoever started the server, ignores would be ignored in every command.
+_DEFAULT_SIGNALS = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
 
 
 class Worker:
@@ -185,7 +185,7 @@ class Worker:
         except OSError as error:
             return {"errno": error.errno, "program": message["argv"][0]}, []
         self._commands[pid] = message["id"]
-        return {"pid": pid}, []
+        return {"pid": pid, "marker": env[MARKER]}, []
 
 
 def _ignore(number: int, frame: object) -> None:

@@ -1,0 +1,46 @@
+"""A real server for each way to run one, and servers with walls taken out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+import stage
+from servers import Server, serving
+
+from lunette import Sandbox
+
+
+@pytest.fixture(scope="session", params=["root", "user"])
+def mode(request: pytest.FixtureRequest) -> str:
+    if request.param == "root" and not stage.is_root():
+        pytest.skip("only root can run a server as root")
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def server(mode: str) -> Iterator[Server]:
+    with serving(mode) as running:
+        yield running
+
+
+@pytest.fixture
+def sandbox(server: Server) -> Iterator[Sandbox]:
+    with server.client.create_sandbox({"image": "host"}) as made:
+        yield made
+
+
+Weaken = Callable[..., Sandbox]
+
+
+@pytest.fixture
+def weaken(mode: str) -> Iterator[Weaken]:
+    """Return a function that makes a sandbox of a weakened server."""
+    with ExitStack() as stack:
+
+        def made(*weaknesses: str) -> Sandbox:
+            weak = stack.enter_context(serving(mode, *weaknesses))
+            return stack.enter_context(weak.client.create_sandbox({"image": "host"}))
+
+        yield made

@@ -1,0 +1,238 @@
+"""Run `lunette` with walls taken out, so that a test can show that its attack would work without
+them.
+
+    python weakened.py WEAKNESS[,WEAKNESS...] serve --uds PATH
+
+Some weaknesses are of the server and some of the fork server, where nothing but the standard
+library can be imported.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+SECRET_LOG = "LUNETTE_TEST_LOG"
+_FORGET = "lunette.server.engines.bubblewrap.inside.forkserver"
+
+
+# In the server
+
+
+def host_root() -> None:
+    """A root server that has no ids to give: the sandbox's root is the machine's."""
+    from lunette.server.engines.bubblewrap import engine
+
+    engine.is_root = lambda: False
+
+
+def proc_root() -> None:
+    """The second trap: bwrap follows /proc/self/root to the machine's own root."""
+    _rearrange(
+        lambda text: text.replace(
+            "--remount-ro\0/\0", "--dir\0/host\0--bind\0/proc/self/root\0/host\0--remount-ro\0/\0"
+        )
+    )
+
+
+def environment() -> None:
+    from lunette.server.engines.bubblewrap.engine import BubblewrapEngine as Engine
+
+    original = Engine._start_message
+
+    def start_message(self: Engine, *args: Any) -> dict[str, Any]:
+        message = original(self, *args)
+        return {**message, "environment": {**os.environ, **message["environment"]}}
+
+    Engine._start_message = start_message  # type: ignore[method-assign]
+
+
+def standard_error() -> None:
+    from lunette.server.engines.bubblewrap import engine
+
+    log = os.open(os.environ[SECRET_LOG], os.O_RDWR)
+    original = engine._open_worker
+
+    async def open_worker(forkserver: Any, message: Any, ready: Any, stderr: int | None) -> Any:
+        return await original(forkserver, message, ready, log if stderr is None else stderr)
+
+    engine._open_worker = open_worker
+
+
+def unsealed() -> None:
+    """bwrap as a file of the server's own user."""
+    from lunette.server.engines.bubblewrap import engine
+
+    def plain_copy(program: Path, name: str) -> tuple[int, bool]:
+        copy = Path(tempfile.mkdtemp(prefix="test-unsealed-")) / name
+        copy.write_bytes(program.read_bytes())
+        copy.chmod(0o755)
+        return os.open(copy, os.O_RDONLY | os.O_CLOEXEC), True
+
+    engine.sealed_copy = plain_copy
+
+
+def network() -> None:
+    _rearrange(
+        lambda text: text.replace(
+            "--unshare-all\0",
+            "--unshare-ipc\0--unshare-pid\0--unshare-uts\0--unshare-cgroup\0",
+        )
+    )
+
+
+def nested_namespaces() -> None:
+    _rearrange(lambda text: text.replace("--disable-userns\0", ""))
+
+
+def deadline() -> None:
+    _set_deadline(1000.0)
+
+
+def short_deadline() -> None:
+    """No weakness: so that the test need not wait ten seconds."""
+    _set_deadline(2.0)
+
+
+def unowned_pipes() -> None:
+    from lunette.server.engines.bubblewrap import _pipes, _sandbox
+
+    class Unowned(_pipes.OutputPipe):
+        def __init__(self, *, owner: int | None) -> None:
+            super().__init__(owner=None)
+
+    _sandbox.OutputPipe = Unowned  # type: ignore[misc]
+
+
+def group_only() -> None:
+    """Kill a command as most sandboxes do."""
+    import signal
+
+    from lunette.server.engines.bubblewrap import _sandbox
+
+    def kill_group(*, leader: int, **_: Any) -> bool:
+        os.killpg(leader, signal.SIGKILL)
+        return True
+
+    _sandbox.kill_command = kill_group
+
+
+def _set_deadline(seconds: float) -> None:
+    from lunette.server.engines.bubblewrap import _sandbox
+
+    _sandbox.ANSWER_SECONDS = seconds
+
+
+def _rearrange(change: Callable[[str], str]) -> None:
+    from lunette.server.engines.bubblewrap import engine
+
+    original = engine.bwrap_arguments
+
+    def changed(*args: Any, **kwargs: Any) -> str:
+        before = original(*args, **kwargs)
+        return change(before)
+
+    engine.bwrap_arguments = changed
+
+
+# In the fork server
+
+
+def inside_arguments() -> None:
+    """bwrap's arguments on its command line, where everybody inside reads them."""
+    from lunette.server.engines.bubblewrap.inside import launching
+
+    original = os.posix_spawn
+
+    def spawn(path: str, argv: list[str], env: Any, *, file_actions: Any, **more: Any) -> int:
+        if argv[0] == "bwrap":
+            memfd = next(a[1] for a in file_actions if a[2] == launching.ARGUMENTS_FD)
+            arguments = os.pread(memfd, 1 << 20, 0).decode().rstrip("\0").split("\0")
+            argv = ["bwrap", *arguments, *argv[3:]]
+        return original(path, argv, env, file_actions=file_actions, **more)
+
+    os.posix_spawn = spawn  # type: ignore[assignment]
+
+
+def inside_descriptors() -> None:
+    """Received descriptors are inherited, which is what socket.recv_fds does."""
+    import socket
+
+    socket.MSG_CMSG_CLOEXEC = 0  # type: ignore[misc]
+
+
+def inside_lazy_import() -> None:
+    """A worker that needs a module which it did not import in time."""
+    from lunette.server.engines.bubblewrap.inside.worker import Worker
+
+    original = Worker._exec
+
+    def execute(self: Worker, message: Any, fds: Any) -> Any:
+        with contextlib.suppress(ImportError):
+            import lunette_planted  # type: ignore[import-not-found] # noqa: F401
+        return original(self, message, fds)
+
+    Worker._exec = execute  # type: ignore[method-assign]
+
+
+def inside_remembers_imports() -> None:
+    from lunette.server.engines.bubblewrap.inside import forkserver
+
+    def remember(**_: Any) -> None:
+        sys.path.insert(0, "")
+
+    forkserver._forget_how_to_import = remember
+
+
+def inside_no_seccomp() -> None:
+    import struct
+
+    from lunette.server.engines.bubblewrap.inside import kernel, launching
+
+    allow = struct.pack("=HBBI", 0x06, 0, 0, 0x7FFF0000)
+    launching.filter_program = lambda: allow
+    kernel.set_seccomp = lambda: None
+
+
+def inside_namespaces_allowed() -> None:
+    from lunette.server.engines.bubblewrap.inside import worker
+
+    worker._forbid_user_namespaces = lambda: None
+
+
+def inside_shared_network() -> None:
+    """The other half of `network`: a namespace that is shared cannot be entered."""
+    from lunette.server.engines.bubblewrap.inside import kernel
+
+    original = kernel._setns
+    kernel._setns = lambda fd, name: None if name == "net" else original(fd, name)
+
+
+def apply(names: list[str]) -> None:
+    """Weaken this process, and see to it that the fork server weakens itself."""
+    inside = [name for name in names if name.startswith("inside_")]
+    for name in names:
+        if name not in inside:
+            globals()[name]()
+    from lunette.server.engines.bubblewrap import _forkserver
+
+    here = str(Path(__file__).resolve().parent)
+    path = f"sys.path[:0] = [sys.argv[3], {here!r}]"
+    weaken = ";".join(f"weakened.{name}()" for name in inside) or "pass"
+    _forkserver._MAIN = (
+        f"import sys; {path}; import weakened; {weaken}; from {_FORGET} import main; main()"
+    )
+
+
+if __name__ == "__main__":
+    wanted = [name for name in sys.argv.pop(1).split(",") if name]
+    if wanted:
+        apply(wanted)
+    from lunette.cli import main
+
+    main()
