@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from .leaks import nothing_left as nothing_left
+
 Reply = tuple[int, bytes]
 
 
