@@ -1,4 +1,7 @@
-"""Print the table. `--quick` takes a tenth of the rounds, to see that it runs."""
+"""What lunette costs, against named baselines in the same run: `nox -s bench`.
+
+`--quick` takes a tenth of the rounds, to see that it runs.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import os
 import platform
 import sys
 
-from . import rows
+import rows
 
 
 def main() -> None:

