@@ -17,6 +17,7 @@ from attrs import frozen
 __all__ = ["Scratch", "remove_tree", "sweep"]
 
 _PREFIX = "lunette-"
+_MARK = ".lunette-scratch"  # without it, a directory of that name is somebody else's
 _TAKEN = {errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR}
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -40,6 +41,7 @@ class Scratch:
             fd = _lock(path)
             if fd is None:  # a sweep was faster than our lock
                 continue
+            (path / _MARK).touch()
             os.fchmod(fd, mode)
             return cls(path, fd)
 
@@ -62,7 +64,8 @@ class Scratch:
 
 def sweep() -> None:
     """Remove what owners that are dead left behind; only directories of this user are looked at."""
-    for path in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+    for mark in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*/{_MARK}"):
+        path = mark.parent
         fd = _lock(path)
         if fd is None:
             continue

@@ -111,15 +111,12 @@ def unowned_pipes() -> None:
 
 def group_only() -> None:
     """Kill a command as most sandboxes do."""
-    import signal
+    from lunette.server.engines.bubblewrap._killing import Hunt
 
-    from lunette.server.engines.bubblewrap import _sandbox
+    def members(self: Hunt, everything: Any) -> Any:
+        return {p.pid: p for p in everything if os.getpgid(p.pid) == self.leader}
 
-    def kill_group(*, leader: int, **_: Any) -> bool:
-        os.killpg(leader, signal.SIGKILL)
-        return True
-
-    _sandbox.kill_command = kill_group
+    Hunt._members = members  # type: ignore[method-assign]
 
 
 def _set_deadline(seconds: float) -> None:

@@ -10,7 +10,8 @@ from lunette.server.engines.protocol import SandboxSpec
 
 __all__ = ["IDLE", "KEPT_CAPABILITIES", "bwrap_arguments", "has_place"]
 
-IDLE = ("/usr/bin/sleep", "infinity")
+# Ends with its standard input, which is the worker's.
+IDLE = ("/usr/bin/cat",)
 _TMP_BYTES, _SHM_BYTES, _RUN_BYTES = 1 << 30, 64 << 20, 16 << 20
 # Docker's set less NET_RAW, MKNOD, SYS_CHROOT and AUDIT_WRITE: what the root of a range of ids
 # needs for apt and su.

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import stat
 import sys
 from pathlib import Path
@@ -109,9 +108,7 @@ def _write_etc(etc: Path) -> None:
     for name in _ETC:
         source, target = Path("/etc", name), etc / name
         target.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
-        with contextlib.suppress(
-            OSError, shutil.Error
-        ):  # a file that is not there, or not for everybody
+        with contextlib.suppress(OSError):  # it is not there, or not for us
             _copy(source, target)
     for name, content in _SYNTHETIC.items():
         (etc / name).write_text(content)
@@ -120,19 +117,20 @@ def _write_etc(etc: Path) -> None:
 
 
 def _copy(source: Path, target: Path) -> None:
-    if source.is_symlink() and str(source.readlink()).startswith(("/usr/", "../usr/")):
+    """Copy what everybody may read: a root server can read more than it should show.
+
+    By hand, because shutil copies times and attributes too, which for the links of `alternatives`
+    takes half of a cold start.
+    """
+    if source.is_symlink() and not source.readlink().is_relative_to("/etc"):
         target.symlink_to(source.readlink())
     elif source.is_dir():
-        shutil.copytree(source, target, symlinks=True, copy_function=_copy_public)
-    else:
-        _copy_public(source, target)
-
-
-def _copy_public(source: str | Path, target: str | Path) -> None:
-    """Copy a file that everybody may read; a root server can read more than it should show."""
-    if Path(source).stat().st_mode & stat.S_IROTH:
-        shutil.copyfile(source, target)
-        Path(target).chmod(0o644)
+        target.mkdir(mode=0o755)
+        for entry in source.iterdir():
+            if entry.suffix != ".gz":  # manual pages, most of `alternatives`
+                _copy(entry, target / entry.name)
+    elif source.stat().st_mode & stat.S_IROTH:
+        target.write_bytes(source.read_bytes())
 
 
 def interpreter() -> Path | None:

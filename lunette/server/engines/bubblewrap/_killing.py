@@ -2,10 +2,10 @@
 interfere.
 
 A process belongs to a command if it descends from it, shares its session, or carries its marker in
-the environment that it was started with. All are stopped before any is killed: a stopped process
-cannot fork, and while the dead would hand their children to pid 1, the stopped keep theirs. What
-double-forks, leaves the session *and* clears its environment before the kill begins is a daemon of
-the sandbox and lives until the sandbox ends.
+the environment that it was started with. They are looked for while the whole sandbox is frozen:
+what runs can fork, exit and get another parent faster than it is found. What double-forks, leaves
+the session *and* clears its environment before the kill begins is a daemon of the sandbox and lives
+until the sandbox ends.
 """
 
 from __future__ import annotations
@@ -13,122 +13,172 @@ from __future__ import annotations
 import os
 import signal
 import time
-from pathlib import Path
 
-from attrs import frozen
+from attrs import define, field, frozen
 
 from lunette.server.engines.bubblewrap.inside.wire import MARKER
 
-__all__ = ["kill_command"]
+__all__ = ["Hunt"]
 
 _PAUSE_SECONDS = 0.002
+_BEFORE_SECONDS = 0.2
+_ENDED, _STOPPED = "ZX", "T"
+_STILL = "TtD"  # D: waits for a child that it vforked, which is stopped
+
+_Key = tuple[int, str]
 
 
 @frozen
-class _Found:
+class _Process:
+    """What /proc/PID/stat says; *started* tells it from a later one with its pid."""
+
     pid: int
+    state: str
     parent: int
     session: int
-    state: str
+    threads: int
     started: str
 
+    @property
+    def key(self) -> _Key:
+        return self.pid, self.started
 
-def kill_command(*, leader: int, root: int, marker: str, deadline: float) -> bool:
-    """Kill the command whose first process is *leader*; blocking, so not on the loop.
 
-    *root* is the worker, whose descendants the whole sandbox is. Returns False if something of the
-    command still runs after *deadline* seconds.
+@define
+class Hunt:
+    """The end of one command; blocking, so not for the loop.
+
+    *leader* is the command's first process, *root* the worker, whose descendants are the sandbox
+    with its first process *pid1*.
     """
-    end = time.monotonic() + deadline
-    stopped: dict[tuple[int, str], _Found] = {}
-    while time.monotonic() < end:
-        new = [p for p in _members(root, leader, marker) if (p.pid, p.started) not in stopped]
-        if not new:
-            break
-        for process in new:
-            _signal(process, signal.SIGSTOP)
-            stopped[process.pid, process.started] = process
-    for process in stopped.values():
-        _signal(process, signal.SIGKILL)
-    while time.monotonic() < end:
-        left = [p for p in stopped.values() if _alive(p)] + _members(root, leader, marker)
-        if not left:
-            return True
-        for process in left:
+
+    leader: int
+    root: int
+    pid1: int
+    marker: str
+    _stopped_before: set[_Key] = field(factory=set[_Key])
+
+    def before(self) -> None:
+        """Note, before the sandbox is frozen, who has been stopped by somebody else."""
+        end = time.monotonic() + _BEFORE_SECONDS
+        self._stopped_before = {p.key for p in self._inside(end) if p.state == _STOPPED}
+
+    def kill_and_thaw(self, deadline: float) -> bool:
+        """Kill the command, let the rest go on; False if not all is dead in *deadline* seconds."""
+        end = time.monotonic() + deadline
+        everything = self._frozen(end)
+        members = self._members(everything)
+        for process in members.values():
             _signal(process, signal.SIGKILL)
-        time.sleep(_PAUSE_SECONDS)
-    return False
+        for process in reversed(everything):  # children first: no shell sees one of its own stopped
+            if process.pid not in members and process.key not in self._stopped_before:
+                _signal(process, signal.SIGCONT)
+        while any(_is_alive(process) for process in members.values()):
+            if time.monotonic() > end:
+                return False
+            time.sleep(_PAUSE_SECONDS)
+        return True
 
+    def _frozen(self, end: float) -> list[_Process]:
+        """Return all that lives in the sandbox, once nothing in it moves any more.
 
-def _members(root: int, leader: int, marker: str) -> list[_Found]:
-    """The living processes of the command."""
-    everything = _descendants(root)
-    wanted = f"{MARKER}={marker}".encode()
-    members = {
-        p.pid
-        for p in everything.values()
-        if p.pid == leader or p.session == leader or wanted in _environment(p.pid)
-    }
-    grown = True
-    while grown:
-        children = {p.pid for p in everything.values() if p.parent in members} - members
-        members |= children
-        grown = bool(children)
-    return [p for p in everything.values() if p.pid in members and p.state not in "ZX"]
-
-
-def _descendants(root: int) -> dict[int, _Found]:
-    found: dict[int, _Found] = {}
-    pending = _children(root)
-    while pending:
-        pid = pending.pop()
-        process = _look(pid)
-        if process is None or pid in found:
-            continue
-        found[pid] = process
-        pending += _children(pid)
-    return found
-
-
-def _children(pid: int) -> list[int]:
-    found: list[int] = []
-    try:
-        for thread in Path(f"/proc/{pid}/task").iterdir():
-            found += map(int, (thread / "children").read_text().split())
-    except (FileNotFoundError, ProcessLookupError):
-        pass
-    return found
-
-
-def _look(pid: int) -> _Found | None:
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    return _Found(pid, int(fields[1]), int(fields[3]), fields[0], fields[19])
-
-
-def _environment(pid: int) -> list[bytes]:
-    try:
-        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-    except OSError:
+        Who was about to exit still does, and its children go to pid 1; who is given children or
+        reaps one while the list of them is read, hides some.
+        """
+        before: set[_Key] | None = None
+        while time.monotonic() < end:
+            found = self._inside(end)
+            now = {process.key for process in found}
+            if now == before and all(process.state in _STILL for process in found):
+                return found
+            before = now
+            time.sleep(_PAUSE_SECONDS)
         return []
 
+    def _inside(self, end: float) -> list[_Process]:
+        """Return what `_descendants` finds, less bwrap itself, which waits outside for pid 1."""
+        found = _descendants(self.root, end)
+        outside = {process.parent for process in found if process.pid == self.pid1}
+        return [process for process in found if process.pid not in outside]
 
-def _alive(process: _Found) -> bool:
+    def _members(self, everything: list[_Process]) -> dict[int, _Process]:
+        """The living processes of the command; *everything* has parents before children."""
+        found: dict[int, _Process] = {}
+        for process in everything:
+            if process.parent in found or self._is_marked(process):
+                found[process.pid] = process
+        return found
+
+    def _is_marked(self, process: _Process) -> bool:
+        if self.leader in (process.pid, process.session):
+            return True
+        wanted = f"{MARKER}={self.marker}".encode()
+        return wanted in _read(f"/proc/{process.pid}/environ").split(b"\0")
+
+
+def _descendants(root: int, end: float) -> list[_Process]:
+    """Return all that lives below *root*, parents first, or what is found of it until *end*."""
+    found: list[_Process] = []
+    pending = _children(root, threads=1)
+    while pending and time.monotonic() < end:
+        pid = pending.pop()
+        process = _look(pid)
+        if process is None or process.state in _ENDED:
+            continue
+        found.append(process)
+        pending += _children(pid, threads=process.threads)
+    return found
+
+
+def _children(pid: int, *, threads: int) -> list[int]:
+    tasks = [str(pid)]
+    if threads > 1:
+        try:
+            tasks = os.listdir(f"/proc/{pid}/task")  # noqa: PTH208, names are what is wanted
+        except OSError:
+            return []
+    return [int(c) for task in tasks for c in _read(f"/proc/{pid}/task/{task}/children").split()]
+
+
+def _look(pid: int) -> _Process | None:
+    stat = _read(f"/proc/{pid}/stat").decode(errors="replace")
+    if not stat:
+        return None
+    fields = stat.rpartition(")")[2].split()  # the name before it can hold anything
+    state, parent, session, threads, started = (fields[n] for n in (0, 1, 3, 17, 19))
+    return _Process(pid, state, int(parent), int(session), int(threads), started)
+
+
+def _read(path: str) -> bytes:
+    """Return what a file of /proc says; nothing for a process that is gone or not ours to read."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return b""
+    try:
+        content = b""
+        while chunk := os.read(fd, 65_536):
+            content += chunk
+        return content
+    except OSError:
+        return b""
+    finally:
+        os.close(fd)
+
+
+def _is_alive(process: _Process) -> bool:
     now = _look(process.pid)
-    return now is not None and now.started == process.started and now.state not in "ZX"
+    return now is not None and now.key == process.key and now.state not in _ENDED
 
 
-def _signal(process: _Found, number: int) -> None:
+def _signal(process: _Process, number: int) -> None:
     """Signal *process*, and never another that got its pid meanwhile."""
     try:
         fd = os.pidfd_open(process.pid)
     except ProcessLookupError:
         return
     try:
-        now = _look(process.pid)
-        if now is not None and now.started == process.started:
+        if _is_alive(process):
             signal.pidfd_send_signal(fd, number)
     except ProcessLookupError:
         pass

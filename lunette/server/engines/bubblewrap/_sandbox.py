@@ -15,7 +15,7 @@ from typing import Any
 from lunette._scratch import remove_tree
 from lunette.server.engines.bubblewrap._files import OpenFile, os_error, write_all
 from lunette.server.engines.bubblewrap._identities import IdRange
-from lunette.server.engines.bubblewrap._killing import kill_command
+from lunette.server.engines.bubblewrap._killing import Hunt
 from lunette.server.engines.bubblewrap._link import DeadLinkError, Link, set_done
 from lunette.server.engines.bubblewrap._pipes import InputPipe, OutputPipe
 from lunette.server.engines.bubblewrap._process import BubblewrapProcess
@@ -34,7 +34,7 @@ from lunette.server.engines.protocol import (
 __all__ = ["ANSWER_SECONDS", "BubblewrapSandbox", "no_working_dir"]
 
 ANSWER_SECONDS = 10.0
-_KILL_SECONDS = 5.0
+_KILL_SECONDS = 20.0
 _DEATH_SECONDS = 1.0
 
 
@@ -57,6 +57,7 @@ class BubblewrapSandbox:
         self.status = Status(state=State.RUNNING)
         self._link = link
         self._pid1, self._worker = fds
+        self._pid1_pid: int = hello["pid1"]
         self._worker_pid: int = hello["worker"]
         self._disk = disk
         self._ids = ids
@@ -65,6 +66,7 @@ class BubblewrapSandbox:
         self._processes: dict[int, BubblewrapProcess] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._gone = asyncio.Event()
+        self._killing = asyncio.Lock()  # one freeze at a time
         self._destroying: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._pid1, self._vanished)
@@ -135,10 +137,15 @@ class BubblewrapSandbox:
                 raise SandboxGoneError(self.status)
 
     async def _kill(self, pid: int, *, marker: str) -> None:
-        if not await asyncio.to_thread(
-            kill_command, leader=pid, root=self._worker_pid, marker=marker, deadline=_KILL_SECONDS
-        ):
-            self._fail("a command could not be ended")
+        hunt = Hunt(leader=pid, root=self._worker_pid, pid1=self._pid1_pid, marker=marker)
+        async with self._killing:
+            await asyncio.to_thread(hunt.before)
+            with contextlib.suppress(SandboxGoneError):
+                await self._ask({"op": "freeze"})
+                _signal_pidfd(self._pid1, signal.SIGSTOP)
+                if not await asyncio.to_thread(hunt.kill_and_thaw, _KILL_SECONDS):
+                    self._fail("a command could not be ended")
+                _signal_pidfd(self._pid1, signal.SIGCONT)
 
     async def run_main(self, argv: tuple[str, ...]) -> None:
         """Start the service's own command; when it ends, the sandbox is stopped."""
@@ -218,7 +225,7 @@ class BubblewrapSandbox:
             return
         self.status = status
         self._loop.remove_reader(self._pid1)
-        _kill_pidfd(self._pid1)
+        _signal_pidfd(self._pid1, signal.SIGKILL)
         for process in self._processes.values():
             process.lost(status)
         self._processes.clear()
@@ -244,7 +251,7 @@ class BubblewrapSandbox:
         # The worker goes by itself when it has reaped bwrap, which would else be a zombie of
         # somebody else's.
         if not await wait_for_end(self._worker, deadline=_KILL_SECONDS):
-            _kill_pidfd(self._worker)
+            _signal_pidfd(self._worker, signal.SIGKILL)
         self._link.close()
         os.close(self._pid1)
         os.close(self._worker)
@@ -258,9 +265,9 @@ class BubblewrapSandbox:
         task.add_done_callback(self._tasks.discard)
 
 
-def _kill_pidfd(fd: int) -> None:
+def _signal_pidfd(fd: int, number: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError):
-        signal.pidfd_send_signal(fd, signal.SIGKILL)
+        signal.pidfd_send_signal(fd, number)
 
 
 def no_working_dir(path: str, reason: str) -> NotSupportedError:

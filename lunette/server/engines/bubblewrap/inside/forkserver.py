@@ -78,7 +78,6 @@ def _fork_worker(sock: socket.socket, fds: list[int]) -> None:
     try:
         sock.close()
         os.setsid()
-        kernel.die_with_parent(parent)
         signal.signal(
             signal.SIGINT, signal.SIG_DFL
         )  # what is ignored stays ignored in every command

@@ -45,15 +45,19 @@ class Launched(NamedTuple):
 def launch(message: Message, fds: list[int], *, deadline: float) -> Launched:
     """Start bwrap as *message* says: its arguments, and for a range the *base* and *count* of ids.
 
-    *fds* are bwrap itself, sealed, and where its standard error goes.
+    *fds* are bwrap itself, sealed, and where its standard error goes. Its standard input is a pipe
+    that this process never writes to: the sandbox's second process ends at its end, and with that
+    the sandbox. PDEATHSIG alone is not enough, since there are moments before it is armed.
     """
     ours, theirs = socket.socketpair()
+    lifeline, _ = os.pipe2(os.O_CLOEXEC)
     null = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
     given = {
         INFO_FD: null,
         STATUS_FD: theirs.fileno(),
         SECCOMP_FD: _memfd(filter_program()),
         ARGUMENTS_FD: _memfd(message["arguments"].encode()),
+        0: lifeline,
         2: fds[1],
     }
     _wear(message["base"])
@@ -66,7 +70,7 @@ def launch(message: Message, fds: list[int], *, deadline: float) -> Launched:
         setsigdef=(signal.SIGPIPE, signal.SIGXFSZ),
     )
     theirs.close()
-    for fd in (null, fds[0], fds[1], given[SECCOMP_FD], given[ARGUMENTS_FD]):
+    for fd in (null, lifeline, fds[0], fds[1], given[SECCOMP_FD], given[ARGUMENTS_FD]):
         os.close(fd)
     pid1 = _read_status(ours, deadline)["child-pid"]
     pid1_fd = os.pidfd_open(pid1)

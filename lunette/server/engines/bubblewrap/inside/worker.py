@@ -24,6 +24,7 @@ from lunette.server.engines.bubblewrap.inside.wire import MARKER, Message
 __all__ = ["Worker"]
 
 _MAX_OPEN_FILES = 65_536
+_ROOM_SECONDS = 0.001
 # What this process, or whoever started the server, ignores would be ignored in every command.
 _DEFAULT_SIGNALS = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
 
@@ -42,6 +43,7 @@ class Worker:
         self._operations: dict[str, Callable[[Message, list[int]], tuple[Message, list[int]]]] = {
             "work": self._work,
             "exec": self._exec,
+            "freeze": self._freeze,
             "open": self._open,
             "begin": self._uploads.begin,
             "commit": self._uploads.commit,
@@ -62,6 +64,8 @@ class Worker:
         self._loop(children)
 
     def _start(self, message: Message, fds: list[int]) -> Launched:
+        # Only after the launch does this process ask to die with the fork server: before, it would
+        # leave behind what bwrap has begun and not yet tied to anybody.
         launched = launch(message, fds, deadline=time.monotonic() + message["deadline"])
         self._bwrap = launched.bwrap
         try:
@@ -163,6 +167,11 @@ class Worker:
             os.close(fd)
         return True
 
+    def _freeze(self, message: Message, _: list[int]) -> tuple[Message, list[int]]:
+        """Stop every process of the sandbox, all at once, so that nobody can fork away."""
+        os.waitpid(_fork_into(_stop_everybody), 0)
+        return {}, []
+
     def _open(self, message: Message, _: list[int]) -> tuple[Message, list[int]]:
         fd = files.open_for_reading(message["path"])
         return {"size": os.fstat(fd).st_size}, [fd]
@@ -190,6 +199,27 @@ class Worker:
 
 def _ignore(number: int, frame: object) -> None:
     """A handler is what makes the wake-up descriptor work; it has nothing to do."""
+
+
+def _fork_into(work: Callable[[], None]) -> int:
+    """Run *work* in a child, which is inside, where the sandbox's processes may leave no room."""
+    while True:
+        try:
+            pid = os.fork()
+        except BlockingIOError:
+            time.sleep(_ROOM_SECONDS)
+            continue
+        if pid:
+            return pid
+        try:
+            work()
+        finally:
+            os._exit(0)
+
+
+def _stop_everybody() -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(-1, signal.SIGSTOP)  # not this process and not pid 1
 
 
 def _standard_streams(*fds: int) -> list[tuple[Any, ...]]:
