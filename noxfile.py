@@ -25,6 +25,15 @@ TESTS_OF_TYPES = (
     *("--exclude", "^tests/(isolation|typing)/"),
 )
 
+# Where pyenv's shims refuse, its Pythons are found all the same.
+os.environ["PATH"] += "".join(
+    f":{version / 'bin'}"
+    for version in sorted(
+        Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser().glob("versions/*")
+    )
+    if version.name.startswith(tuple(OTHERS))
+)
+
 nox.needs_version = ">=2025.5"
 nox.options.default_venv_backend = "venv"
 nox.options.reuse_existing_virtualenvs = True
