@@ -20,7 +20,6 @@ _TOP = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 # No environment, no profile.d, no pip.conf, no shadow, no private keys: places where people keep
 # secrets.
 _ETC = (
-    "alternatives",
     "ca-certificates.conf",
     "debian_version",
     "ethertypes",
@@ -37,11 +36,12 @@ _ETC = (
     "protocols",
     "rpc",
     "services",
-    "ssl/certs",
     "ssl/openssl.cnf",
     "terminfo",
     "timezone",
 )
+# Hundreds of entries: one mount costs less than to copy them at each start of a server.
+_ETC_MOUNTED = ("alternatives", "ssl/certs")
 _SYNTHETIC = {
     "passwd": (
         "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n"
@@ -79,6 +79,8 @@ def prepare_host_image(state: Path, *, ranged: bool) -> HostImage:
     python, mounts = _python(state / "python", ranged=ranged)
     program = interpreter() if python or _below_usr(Path(sys.base_prefix)) else None
     system = ["--ro-bind", "/usr", "/usr", *_top_level(), "--ro-bind", str(state / "etc"), "/etc"]
+    for name in _ETC_MOUNTED:
+        system += ["--ro-bind-try", f"/etc/{name}", f"/etc/{name}"]
     system += make_parents(f"{_LINKS}/python")
     for name in ("python", "python3") if program else ():
         system += ["--symlink", str(program), f"{_LINKS}/{name}"]
@@ -105,6 +107,8 @@ def _top_level() -> list[str]:
 
 
 def _write_etc(etc: Path) -> None:
+    for name in _ETC_MOUNTED:
+        (etc / name).mkdir(parents=True)  # a read-only /etc takes no new mount points
     for name in _ETC:
         source, target = Path("/etc", name), etc / name
         target.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
@@ -119,16 +123,14 @@ def _write_etc(etc: Path) -> None:
 def _copy(source: Path, target: Path) -> None:
     """Copy what everybody may read: a root server can read more than it should show.
 
-    By hand, because shutil copies times and attributes too, which for the links of `alternatives`
-    takes half of a cold start.
+    By hand, because shutil copies times and attributes too, which takes twice as long.
     """
     if source.is_symlink() and not source.readlink().is_relative_to("/etc"):
         target.symlink_to(source.readlink())
     elif source.is_dir():
         target.mkdir(mode=0o755)
         for entry in source.iterdir():
-            if entry.suffix != ".gz":  # manual pages, most of `alternatives`
-                _copy(entry, target / entry.name)
+            _copy(entry, target / entry.name)
     elif source.stat().st_mode & stat.S_IROTH:
         target.write_bytes(source.read_bytes())
 
