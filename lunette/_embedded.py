@@ -17,8 +17,12 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-__all__ = ["EmbeddedServer", "EmbeddedServerError", "distribution", "ensure"]
+if TYPE_CHECKING:
+    from .errors import EmbeddedServerError
+
+__all__ = ["EmbeddedServer", "distribution", "ensure"]
 
 logger = logging.getLogger(__name__)
 
@@ -26,10 +30,6 @@ _STOP_SECONDS = 10.0
 _LOG_TAIL = 4000
 _LONGEST_SOCKET_PATH = 100
 _SERVER_MODULES = ("httptools", "jsonschema_rs", "starlette", "uvicorn", "yaml")
-
-
-class EmbeddedServerError(RuntimeError):
-    """The embedded server cannot be started here; the message says why and the mend."""
 
 
 class EmbeddedServer:
@@ -174,7 +174,7 @@ def _spawn(directory: Path, lock_fd: int) -> subprocess.Popen[bytes]:
 
 def _listen(path: Path) -> socket.socket:
     if len(os.fsencode(path)) >= _LONGEST_SOCKET_PATH:
-        raise EmbeddedServerError(
+        raise _cannot_start(
             f"{path} is too long for a Unix socket: set TMPDIR to a shorter directory"
         )
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -223,11 +223,11 @@ def _is_found_anyway(path: str, env: dict[str, str]) -> bool:
 
 def _check_requirements() -> None:
     if sys.platform == "win32":
-        raise EmbeddedServerError(
+        raise _cannot_start(
             "the embedded server does not run on Windows: give base_url or LUNETTE_BASE_URL"
         )
     if not sys.executable:
-        raise EmbeddedServerError(
+        raise _cannot_start(
             "sys.executable is empty, so that no server can be started:"
             " give base_url or LUNETTE_BASE_URL"
         )
@@ -235,10 +235,16 @@ def _check_requirements() -> None:
 
     missing = [name for name in _SERVER_MODULES if find_spec(name) is None]
     if missing:
-        raise EmbeddedServerError(
+        raise _cannot_start(
             f"the embedded server needs {', '.join(missing)}:"
             f" pip install '{distribution()}[server]', or give base_url or LUNETTE_BASE_URL"
         )
+
+
+def _cannot_start(message: str) -> EmbeddedServerError:
+    from .errors import EmbeddedServerError  # and httpx with it, which a start has no use for
+
+    return EmbeddedServerError(message)
 
 
 def distribution() -> str:

@@ -93,14 +93,13 @@ def _run(command: Sequence[str], image: str, env: Sequence[str]) -> int:
     import httpx
 
     from lunette import LunetteClient, LunetteError
-    from lunette._embedded import EmbeddedServerError
 
     service = {"image": image, "environment": _environment(env)}
     stdin = None if sys.stdin.isatty() else sys.stdin.buffer.read()
     try:
         with LunetteClient() as client, client.create_sandbox(service) as sandbox:
             result = sandbox.exec(command, input=stdin)
-    except (LunetteError, httpx.HTTPError, EmbeddedServerError) as error:
+    except (LunetteError, httpx.HTTPError) as error:
         print(f"lunette: {error}", file=sys.stderr)
         return _OUR_FAULT
     except KeyboardInterrupt:

@@ -20,6 +20,7 @@
   · NotSupportedError: valid, but this server cannot do it
   · ConfigError (ValueError): an argument, a variable or the configuration file is wrong
   · ClientClosedError (RuntimeError)
+  · EmbeddedServerError (RuntimeError): this machine cannot run the embedded server
 
 Raised from an answer, each is an `APIError` too, so that `except httpx.HTTPError` catches whatever
 the server or the network did.
@@ -47,6 +48,7 @@ __all__ = [
     "AuthenticationError",
     "ClientClosedError",
     "ConfigError",
+    "EmbeddedServerError",
     "ExecFailedError",
     "ExecTimeoutError",
     "LunetteError",
@@ -110,6 +112,10 @@ class ConfigError(LunetteError, ValueError):
 
 class ClientClosedError(LunetteError, RuntimeError):
     """The client was closed."""
+
+
+class EmbeddedServerError(LunetteError, RuntimeError):
+    """The embedded server cannot be started here; the message says why and the mend."""
 
 
 class ExecFailedError(LunetteError, subprocess.CalledProcessError):

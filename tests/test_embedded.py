@@ -19,7 +19,7 @@ from typing import Any
 import httpx
 import pytest
 
-from lunette import _embedded
+from lunette import EmbeddedServerError, _embedded
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the embedded server needs Linux")
 
@@ -422,14 +422,14 @@ def test_a_server_that_dies_at_start_says_why(
 def test_missing_requirements_are_named_with_the_mend(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     monkeypatch.setitem(sys.modules, "yaml", None)
-    with pytest.raises(_embedded.EmbeddedServerError) as caught:
+    with pytest.raises(EmbeddedServerError) as caught:
         _embedded.ensure()
     assert "needs uvicorn, yaml: pip install 'lunette-sandbox[server]'" in str(caught.value)
 
 
 def test_no_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "")
-    with pytest.raises(_embedded.EmbeddedServerError, match=r"sys\.executable is empty"):
+    with pytest.raises(EmbeddedServerError, match=r"sys\.executable is empty"):
         _embedded.ensure()
 
 
@@ -437,7 +437,7 @@ def test_a_long_temporary_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     long = tmp_path / ("x" * 100)
     long.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(long))
-    with pytest.raises(_embedded.EmbeddedServerError, match="set TMPDIR"):
+    with pytest.raises(EmbeddedServerError, match="set TMPDIR"):
         _embedded.ensure()
     assert list(long.iterdir()) == []
 

@@ -119,6 +119,7 @@ SAMPLES = [
     errors.from_transport(httpx.ReadError("cut"), errors.SandboxLostError, "it died"),
     errors.AuthenticationError("no", response=answer(401)),
     errors.ClientClosedError("closed"),
+    errors.EmbeddedServerError("no room"),
     errors.ConfigError("wrong"),
     errors.ExecFailedError(["false"], RESULT),
     errors.ExecTimeoutError("sleep", 2, RESULT),

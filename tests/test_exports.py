@@ -19,6 +19,7 @@ EXPORTED = [
     "AuthenticationError",
     "ClientClosedError",
     "ConfigError",
+    "EmbeddedServerError",
     "ExecFailedError",
     "ExecResult",
     "ExecTimeoutError",

@@ -79,6 +79,10 @@ def sync_detailed(
     cannot be
     executed 126, and `stderr` says why. Death by signal n is exit code 128+n with `signal` n.
 
+    A `cwd` that is not there is `404 file_not_found`, one that is no directory `409 not_a_directory`,
+    both with
+    its `path`; then nothing was started.
+
     The answer comes when the command itself ends, even if children that it left in the background still
     hold its
     output open; they live on. When `timeout` runs out, the command and all that it started is killed
@@ -129,6 +133,10 @@ def sync(
     cannot be
     executed 126, and `stderr` says why. Death by signal n is exit code 128+n with `signal` n.
 
+    A `cwd` that is not there is `404 file_not_found`, one that is no directory `409 not_a_directory`,
+    both with
+    its `path`; then nothing was started.
+
     The answer comes when the command itself ends, even if children that it left in the background still
     hold its
     output open; they live on. When `timeout` runs out, the command and all that it started is killed
@@ -173,6 +181,10 @@ async def asyncio_detailed(
     the answer is 200 with its `exit_code`. A command that is not found has exit code 127, one that
     cannot be
     executed 126, and `stderr` says why. Death by signal n is exit code 128+n with `signal` n.
+
+    A `cwd` that is not there is `404 file_not_found`, one that is no directory `409 not_a_directory`,
+    both with
+    its `path`; then nothing was started.
 
     The answer comes when the command itself ends, even if children that it left in the background still
     hold its
@@ -221,6 +233,10 @@ async def asyncio(
     the answer is 200 with its `exit_code`. A command that is not found has exit code 127, one that
     cannot be
     executed 126, and `stderr` says why. Death by signal n is exit code 128+n with `signal` n.
+
+    A `cwd` that is not there is `404 file_not_found`, one that is no directory `409 not_a_directory`,
+    both with
+    its `path`; then nothing was started.
 
     The answer comes when the command itself ends, even if children that it left in the background still
     hold its

@@ -59,8 +59,8 @@ def sync_detailed(
 ) -> Response[Any | Problem]:
     """Kill a command and all that it started
 
-     Idempotent: a command that has ended is 204 too. A DELETE that overtakes its POST leaves a mark for
-    24 hours, so
+     Idempotent: a command that has ended, or whose sandbox has, is 204 too. A DELETE that overtakes its
+    POST leaves a mark for 24 hours, so
     that the command is not started afterwards (`409 key_in_use`).
 
     Args:
@@ -95,8 +95,8 @@ def sync(
 ) -> Any | Problem | None:
     """Kill a command and all that it started
 
-     Idempotent: a command that has ended is 204 too. A DELETE that overtakes its POST leaves a mark for
-    24 hours, so
+     Idempotent: a command that has ended, or whose sandbox has, is 204 too. A DELETE that overtakes its
+    POST leaves a mark for 24 hours, so
     that the command is not started afterwards (`409 key_in_use`).
 
     Args:
@@ -126,8 +126,8 @@ async def asyncio_detailed(
 ) -> Response[Any | Problem]:
     """Kill a command and all that it started
 
-     Idempotent: a command that has ended is 204 too. A DELETE that overtakes its POST leaves a mark for
-    24 hours, so
+     Idempotent: a command that has ended, or whose sandbox has, is 204 too. A DELETE that overtakes its
+    POST leaves a mark for 24 hours, so
     that the command is not started afterwards (`409 key_in_use`).
 
     Args:
@@ -160,8 +160,8 @@ async def asyncio(
 ) -> Any | Problem | None:
     """Kill a command and all that it started
 
-     Idempotent: a command that has ended is 204 too. A DELETE that overtakes its POST leaves a mark for
-    24 hours, so
+     Idempotent: a command that has ended, or whose sandbox has, is 204 too. A DELETE that overtakes its
+    POST leaves a mark for 24 hours, so
     that the command is not started afterwards (`409 key_in_use`).
 
     Args:

@@ -79,7 +79,8 @@ def sync_detailed(
     so that a
     request that is cut leaves the old file as it was. Missing parents are made. A new file has mode
     0644, an
-    existing one keeps its mode; a symbolic link is followed inside the sandbox.
+    existing one keeps its mode; a symbolic link is followed inside the sandbox. The `Content-Type` may
+    be left out.
 
     Args:
         sandbox_id (str):
@@ -120,7 +121,8 @@ def sync(
     so that a
     request that is cut leaves the old file as it was. Missing parents are made. A new file has mode
     0644, an
-    existing one keeps its mode; a symbolic link is followed inside the sandbox.
+    existing one keeps its mode; a symbolic link is followed inside the sandbox. The `Content-Type` may
+    be left out.
 
     Args:
         sandbox_id (str):
@@ -156,7 +158,8 @@ async def asyncio_detailed(
     so that a
     request that is cut leaves the old file as it was. Missing parents are made. A new file has mode
     0644, an
-    existing one keeps its mode; a symbolic link is followed inside the sandbox.
+    existing one keeps its mode; a symbolic link is followed inside the sandbox. The `Content-Type` may
+    be left out.
 
     Args:
         sandbox_id (str):
@@ -195,7 +198,8 @@ async def asyncio(
     so that a
     request that is cut leaves the old file as it was. Missing parents are made. A new file has mode
     0644, an
-    existing one keeps its mode; a symbolic link is followed inside the sandbox.
+    existing one keeps its mode; a symbolic link is followed inside the sandbox. The `Content-Type` may
+    be left out.
 
     Args:
         sandbox_id (str):

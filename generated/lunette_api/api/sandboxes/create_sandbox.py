@@ -77,7 +77,7 @@ def sync_detailed(
     one or
     returns its sandbox (200); another specification under the same id is `422 key_reused`; an id whose
     sandbox is
-    gone, or that was deleted before this request arrived, is 410.
+    gone, or that was deleted before this request arrived, is 410. The id must be a UUID in lower case.
 
     Args:
         sandbox_id (str):
@@ -115,7 +115,7 @@ def sync(
     one or
     returns its sandbox (200); another specification under the same id is `422 key_reused`; an id whose
     sandbox is
-    gone, or that was deleted before this request arrived, is 410.
+    gone, or that was deleted before this request arrived, is 410. The id must be a UUID in lower case.
 
     Args:
         sandbox_id (str):
@@ -148,7 +148,7 @@ async def asyncio_detailed(
     one or
     returns its sandbox (200); another specification under the same id is `422 key_reused`; an id whose
     sandbox is
-    gone, or that was deleted before this request arrived, is 410.
+    gone, or that was deleted before this request arrived, is 410. The id must be a UUID in lower case.
 
     Args:
         sandbox_id (str):
@@ -184,7 +184,7 @@ async def asyncio(
     one or
     returns its sandbox (200); another specification under the same id is `422 key_reused`; an id whose
     sandbox is
-    gone, or that was deleted before this request arrived, is 410.
+    gone, or that was deleted before this request arrived, is 410. The id must be a UUID in lower case.
 
     Args:
         sandbox_id (str):

@@ -58,6 +58,9 @@ def sync_detailed(
 ) -> Response[Problem | SandboxInfo]:
     """Look at one sandbox
 
+     Also a sandbox that is `stopped`, `failed` or `lost`, until it is destroyed; every other verb on
+    those is 410.
+
     Args:
         sandbox_id (str):
 
@@ -87,6 +90,9 @@ def sync(
 ) -> Problem | SandboxInfo | None:
     """Look at one sandbox
 
+     Also a sandbox that is `stopped`, `failed` or `lost`, until it is destroyed; every other verb on
+    those is 410.
+
     Args:
         sandbox_id (str):
 
@@ -110,6 +116,9 @@ async def asyncio_detailed(
     client: AuthenticatedClient | Client,
 ) -> Response[Problem | SandboxInfo]:
     """Look at one sandbox
+
+     Also a sandbox that is `stopped`, `failed` or `lost`, until it is destroyed; every other verb on
+    those is 410.
 
     Args:
         sandbox_id (str):
@@ -137,6 +146,9 @@ async def asyncio(
     client: AuthenticatedClient | Client,
 ) -> Problem | SandboxInfo | None:
     """Look at one sandbox
+
+     Also a sandbox that is `stopped`, `failed` or `lost`, until it is destroyed; every other verb on
+    those is 410.
 
     Args:
         sandbox_id (str):
