@@ -1,44 +1,19 @@
-"""The ways to a server: resolved at first use, one pool a process and one an event loop."""
+"""The ways to one server: a pool for each process, and one for each event loop."""
 
 from __future__ import annotations
 
 import os
 import threading
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
-from importlib import import_module
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+from collections.abc import AsyncGenerator, Callable
+from typing import Any, Protocol
 
 import httpx
 
 from . import errors
-from ._io import (
-    CLEANUP_SECONDS,
-    IO,
-    AsyncIO,
-    BlockingIO,
-    Request,
-    current_loop,
-    run,
-    warn_blocking,
-)
+from ._io import AsyncIO, BlockingIO, Request, current_loop
 
-__all__ = ["Caller", "Connection", "Connector", "Link", "Server"]
-
-P = ParamSpec("P")
-T = TypeVar("T")
-
-# What the verbs import, a third of the time that httpx takes. It is done when the first connection
-# is made: there it holds up no event loop, and an embedded server starts meanwhile.
-_FOR_THE_VERBS = (
-    "lunette.sandbox",
-    "lunette_api.api.sandboxes.create_sandbox",
-    "lunette_api.api.sandboxes.delete_sandbox",
-    "lunette_api.api.commands.exec_command",
-    "lunette_api.api.commands.kill_process",
-    "lunette_api.api.files.download_file",
-    "lunette_api.api.files.upload_file",
-)
+__all__ = ["Connection", "Server"]
 
 _TIMEOUT = 60.0
 _DYING_SECONDS = 1.0
@@ -200,142 +175,3 @@ def _is_dead(server: Server, error: httpx.RequestError) -> bool:
             return False
         time.sleep(0.005)
     return True
-
-
-class Connector:
-    """How one client, in both its forms, gets to its server."""
-
-    def __init__(self, api_key: str | None, base_url: str | None, timeout: float | None) -> None:
-        self._arguments = (api_key, base_url, timeout)
-        if any(argument is not None for argument in self._arguments):
-            from .config import check_arguments
-
-            check_arguments(*self._arguments)
-        self.closed = False
-        self.current: Connection | None = None
-        self._connections: dict[object, Connection] = {}
-
-    def blocking(self) -> BlockingIO:
-        """Return the blocking world, over the server of now."""
-        return (self._ready() or self._connect()).blocking()
-
-    async def waiting(self) -> AsyncIO:
-        """Return the world of the event loop that runs, over the server of now."""
-        connection = self._ready()
-        if connection is None:
-            import anyio.to_thread
-
-            connection = await anyio.to_thread.run_sync(self._connect)
-        return await connection.waiting()
-
-    def close(self) -> None:
-        """Close every connection; what other event loops hold is closed when they end."""
-        self.closed = True
-        for connection in self._connections.values():
-            connection.close()
-
-    async def aclose(self) -> None:
-        """Close every connection; what other event loops hold is closed when they end."""
-        self.closed = True
-        for connection in self._connections.values():
-            await connection.aclose()
-
-    def _ready(self) -> Connection | None:
-        if self.closed:
-            raise errors.ClientClosedError("the client is closed; make another one")
-        if self.current is None or self.current.lost:
-            return None
-        return self.current
-
-    def _connect(self) -> Connection:
-        from .config import EMBEDDED, resolve
-
-        config = resolve(*self._arguments)
-        url, server = config.base_url, None
-        if url == EMBEDDED:
-            from . import _embedded
-
-            server = _embedded.ensure()
-            url = f"unix://{server.socket_path}"
-        for module in _FOR_THE_VERBS:
-            import_module(module)
-        # Without a lock, since a fork would copy it locked: of two threads the first one's stays.
-        made = Connection(url, api_key=config.api_key, timeout=config.timeout, server=server)
-        self.current = self._connections.setdefault(url, made)
-        return self.current
-
-
-class Caller:
-    """Runs operations in both worlds; those of an *awaited* object should not block a loop."""
-
-    def __init__(self, connector: Connector, *, awaited: bool) -> None:
-        self.connector = connector
-        self._awaited = awaited
-
-    def run(
-        self,
-        operation: Callable[Concatenate[IO, P], Coroutine[Any, Any, T]],
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> T:
-        """Run *operation* to its end, here and now."""
-        if self._awaited:
-            warn_blocking()
-        return run(operation(self._blocking(), *args, **kwargs))
-
-    async def arun(
-        self,
-        operation: Callable[Concatenate[IO, P], Coroutine[Any, Any, T]],
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> T:
-        """Run *operation* on the event loop."""
-        return await operation(await self._waiting(), *args, **kwargs)
-
-    async def shielded(self, cleanup: Callable[[], Awaitable[None]]) -> None:
-        """Run a *cleanup* that outlives a cancellation, for a while."""
-        async with (await self._waiting()).shielded(CLEANUP_SECONDS):
-            await cleanup()
-
-    def _blocking(self) -> BlockingIO:
-        return self.connector.blocking()
-
-    async def _waiting(self) -> AsyncIO:
-        return await self.connector.waiting()
-
-
-class Link(Caller):
-    """One sandbox's `Caller`: bound to the server that it was made on, until it is destroyed."""
-
-    def __init__(self, connector: Connector, sandbox_id: str, *, awaited: bool) -> None:
-        super().__init__(connector, awaited=awaited)
-        self.sandbox_id = sandbox_id
-        self.destroyed = False
-        self._connection = connector.current
-
-    @property
-    def base_url(self) -> str:
-        """Where the sandbox is; settles it, if no verb has done so."""
-        return self._blocking().connection.base_url
-
-    def _blocking(self) -> BlockingIO:
-        self._check()
-        if self._connection is not None:
-            return self._connection.blocking()
-        io = super()._blocking()
-        self._connection = io.connection
-        return io
-
-    async def _waiting(self) -> AsyncIO:
-        self._check()
-        if self._connection is not None:
-            return await self._connection.waiting()
-        io = await super()._waiting()
-        self._connection = io.connection
-        return io
-
-    def _check(self) -> None:
-        if self.destroyed:
-            raise errors.SandboxDestroyedError(f"sandbox {self.sandbox_id} was destroyed")
-        if self.connector.closed:
-            raise errors.ClientClosedError("the client of this sandbox is closed; make another one")

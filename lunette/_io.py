@@ -14,11 +14,9 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, 
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeVar, TypeVarTuple
 
-import httpx
-
-from . import errors
-
 if TYPE_CHECKING:
+    import httpx
+
     from ._connection import Connection
 
 __all__ = [
@@ -216,13 +214,19 @@ class _faults:
         pass
 
     async def __aexit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if error is None:
+            return
+        import httpx
+
         if isinstance(error, httpx.RequestError):
             raise await self._io.call(self._io.connection.fault, error) from error
 
 
 def _succeeded(response: httpx.Response) -> httpx.Response:
     if not response.is_success:
-        raise errors.from_answer(response)
+        from .errors import from_answer
+
+        raise from_answer(response)
     return response
 
 
@@ -294,7 +298,9 @@ def warn_awaited(verb: str) -> None:
 
 
 def _warn(message: str, level: int) -> None:
-    warnings.warn(message, errors.AsyncUsageWarning, stacklevel=level + 1)
+    from .errors import AsyncUsageWarning
+
+    warnings.warn(message, AsyncUsageWarning, stacklevel=level + 1)
 
 
 def _caller() -> tuple[int, str]:

@@ -11,8 +11,7 @@ import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-
-from attrs import frozen
+from typing import NamedTuple
 
 __all__ = ["Scratch", "remove_tree", "sweep"]
 
@@ -22,8 +21,7 @@ _TAKEN = {errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR}
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-@frozen
-class Scratch:
+class Scratch(NamedTuple):
     """A directory below the system's temporary one, and the descriptor that locks it.
 
     The lock belongs to the open directory, so a process that inherits *fd* shares it: only when the

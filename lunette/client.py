@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from ._connection import Caller, Connector
+from ._connector import Caller, Connector
 from ._io import DONE
 
 if TYPE_CHECKING:
@@ -40,10 +40,11 @@ class LunetteClient:
 
     def create_sandbox(self, service: Mapping[str, Any]) -> Sandbox:
         """Make a sandbox from a Compose service such as `{"image": "python:3.11-slim"}`."""
+        self._refuse_async("create_sandbox")
+        self._connector.begin()
         from ._operations import sandboxes
         from .service import checked
 
-        self._refuse_async("create_sandbox")
         service = checked(service)
         return self._sandbox(self._caller.run(sandboxes.create, service), service)
 
@@ -57,6 +58,7 @@ class LunetteClient:
 
     def get_sandbox(self, sandbox_id: str) -> Sandbox:
         """Find a sandbox by its id."""
+        self._connector.begin()
         from ._operations import sandboxes
 
         info = self._caller.run(sandboxes.get, sandbox_id)
@@ -71,6 +73,7 @@ class LunetteClient:
 
     def list_sandboxes(self) -> list[SandboxInfo]:
         """Look at every sandbox that the key can see, the oldest first."""
+        self._connector.begin()
         from ._operations import sandboxes
 
         return self._caller.run(sandboxes.list_all)
@@ -83,9 +86,10 @@ class LunetteClient:
 
     def stop_sandboxes(self, sandbox_ids: Iterable[str]) -> StopResult:
         """Destroy many sandboxes, and say which could not be."""
+        self._refuse_async("stop_sandboxes")
+        self._connector.begin()
         from ._operations import sandboxes
 
-        self._refuse_async("stop_sandboxes")
         return self._caller.run(sandboxes.stop, sandbox_ids)
 
     async def astop_sandboxes(self, sandbox_ids: Iterable[str]) -> StopResult:

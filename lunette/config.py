@@ -7,12 +7,10 @@ import math
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
-import httpx
-from attrs import frozen
-
-from .errors import ConfigError
+if TYPE_CHECKING:
+    from .errors import ConfigError
 
 __all__ = ["EMBEDDED", "HOSTED", "Config", "check_arguments", "config_path", "resolve"]
 
@@ -22,13 +20,18 @@ HOSTED = "https://lunette.dev/api"
 T = TypeVar("T")
 
 
-@frozen
-class Config:
+class Config(NamedTuple):
     """What one client goes by; *base_url* is "embedded" for the embedded server."""
 
     base_url: str
     api_key: str | None
     timeout: float | None
+
+
+def _error(message: str) -> ConfigError:
+    from .errors import ConfigError  # and httpx with it: most often there is nothing to say
+
+    return ConfigError(message)
 
 
 def resolve(
@@ -76,7 +79,7 @@ def _file() -> tuple[Mapping[str, Any], str]:
     except (FileNotFoundError, NotADirectoryError, RuntimeError):  # the last: no home directory
         return {}, "file"
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read the configuration file: {error}") from error
+        raise _error(f"cannot read the configuration file: {error}") from error
     return _parsed(text, path), str(path)
 
 
@@ -84,9 +87,9 @@ def _parsed(text: str, path: Path) -> Mapping[str, Any]:
     try:
         values = json.loads(text)
     except json.JSONDecodeError as error:
-        raise ConfigError(f"{path} is not valid JSON: {error}") from error
+        raise _error(f"{path} is not valid JSON: {error}") from error
     if not isinstance(values, dict):
-        raise ConfigError(f"{path} must hold a JSON object, not {type(values).__name__}")
+        raise _error(f"{path} must hold a JSON object, not {type(values).__name__}")
     return cast("Mapping[str, Any]", values)
 
 
@@ -101,7 +104,7 @@ def _checked(
     except ValueError as error:
         names = {"argument": key, "environment": f"the variable LUNETTE_{key.upper()}"}
         where = names.get(source, f"{key!r} in {source}")
-        raise ConfigError(f"{where} {error}") from None
+        raise _error(f"{where} {error}") from None
 
 
 def _api_key(value: Any) -> str:
@@ -126,6 +129,8 @@ def _base_url(value: Any) -> str:
 
 
 def _is_web_address(value: str) -> bool:
+    import httpx
+
     try:
         url = httpx.URL(value)
     except httpx.InvalidURL:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ._operations import files
 
 if TYPE_CHECKING:
-    from ._connection import Link
+    from ._connector import Link
 
 __all__ = ["Files"]
 

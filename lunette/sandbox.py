@@ -9,7 +9,7 @@ from os import PathLike
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, cast
 
-from ._connection import Link
+from ._connector import Link
 from ._io import DONE, warn_awaited
 from ._operations import commands, files, sandboxes
 from .errors import LunetteError, SandboxDestroyedError

@@ -18,7 +18,8 @@ import httpx
 import pytest
 
 from lunette import ClientClosedError, LunetteClient, SandboxLostError, errors
-from lunette._connection import Connection, Connector
+from lunette._connection import Connection
+from lunette._connector import Connector
 
 
 def in_fork(body: Callable[[], None]) -> int:
