@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
-from ._io import CLEANUP_SECONDS, IO, run, warn_blocking
+from ._io import CLEANUP_SECONDS, IO, off_loop, run, warn_blocking
 
 if TYPE_CHECKING:
     from ._connection import Connection, Server
@@ -25,6 +25,8 @@ T = TypeVar("T")
 # What the verbs import. It is done when the first connection is made: there it holds up no event
 # loop, and an embedded server starts meanwhile.
 _FOR_THE_VERBS = (
+    "anyio.to_thread",
+    "httpcore",
     "lunette.sandbox",
     "lunette_api.api.sandboxes.create_sandbox",
     "lunette_api.api.sandboxes.delete_sandbox",
@@ -56,9 +58,7 @@ class Connector:
         """Return the world of the event loop that runs, over the server of now."""
         connection = self._ready()
         if connection is None:
-            import anyio.to_thread
-
-            connection = await anyio.to_thread.run_sync(self._connect)
+            connection = await off_loop(self._connect)
         return await connection.waiting()
 
     def close(self) -> None:
@@ -77,6 +77,11 @@ class Connector:
         """Start the embedded server if it will be needed, and return before it is up."""
         if self._ready() is None:
             self._settle()
+
+    async def abegin(self) -> None:
+        """Do all that a first verb has to do, off the event loop: also what it imports."""
+        if self._ready() is None:
+            await off_loop(self._connect)
 
     def _ready(self) -> Connection | None:
         if self.closed:

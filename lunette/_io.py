@@ -29,6 +29,7 @@ __all__ = [
     "Incoming",
     "Request",
     "current_loop",
+    "off_loop",
     "run",
     "warn_awaited",
     "warn_blocking",
@@ -275,6 +276,17 @@ def current_loop() -> object | None:
         loop: object = asyncio.get_running_loop()
         return loop
     return None
+
+
+async def off_loop(function: Callable[[], T]) -> T:
+    """Call *function* in a thread, without anyio, whose import would hold up the event loop."""
+    trio: Any = sys.modules.get("trio")
+    if trio is not None and trio.lowlevel.in_trio_run():
+        answer: T = await trio.to_thread.run_sync(function)
+        return answer
+    import asyncio
+
+    return await asyncio.to_thread(function)
 
 
 def warn_blocking() -> None:

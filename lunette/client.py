@@ -50,6 +50,7 @@ class LunetteClient:
 
     async def acreate_sandbox(self, service: Mapping[str, Any]) -> Sandbox:
         """Make a sandbox from a Compose service such as `{"image": "python:3.11-slim"}`."""
+        await self._connector.abegin()
         from ._operations import sandboxes
         from .service import checked
 
@@ -66,6 +67,7 @@ class LunetteClient:
 
     async def aget_sandbox(self, sandbox_id: str) -> Sandbox:
         """Find a sandbox by its id."""
+        await self._connector.abegin()
         from ._operations import sandboxes
 
         info = await self._caller.arun(sandboxes.get, sandbox_id)
@@ -80,6 +82,7 @@ class LunetteClient:
 
     async def alist_sandboxes(self) -> list[SandboxInfo]:
         """Look at every sandbox that the key can see, the oldest first."""
+        await self._connector.abegin()
         from ._operations import sandboxes
 
         return await self._caller.arun(sandboxes.list_all)
@@ -94,6 +97,7 @@ class LunetteClient:
 
     async def astop_sandboxes(self, sandbox_ids: Iterable[str]) -> StopResult:
         """Destroy many sandboxes, and say which could not be."""
+        await self._connector.abegin()
         from ._operations import sandboxes
 
         return await self._caller.arun(sandboxes.stop, sandbox_ids)
