@@ -146,6 +146,7 @@ def test_every_error_survives_pickling_without_the_key(error: errors.LunetteErro
     for name in ("status_code", "code", "detail", "request_id", "result", "filename", "errno"):
         assert getattr(copy, name, None) == getattr(error, name, None)
     if isinstance(error, errors.APIError):
+        assert isinstance(copy, errors.APIError)
         assert copy.response.content == error.response.content
 
 

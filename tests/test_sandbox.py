@@ -150,7 +150,12 @@ def test_cancelling_kills_the_command_and_destroys_the_sandbox(wire: Any, backen
 
 def test_a_cancelled_asyncio_task_stays_cancelled(wire: Any) -> None:
     running, released = threading.Event(), threading.Event()
-    wire.on_exec = lambda body: (running.set(), released.wait(30))[1]
+
+    def hold(body: object) -> None:
+        running.set()
+        released.wait(30)
+
+    wire.on_exec = hold
 
     async def main() -> None:
         async with LunetteClient(base_url=wire.url) as client:

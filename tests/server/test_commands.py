@@ -212,9 +212,8 @@ def test_a_key_is_used_once(client: httpx.Client, engine: HostEngine, sandbox: s
 
 @pytest.mark.parametrize("key", ["", "a b", "a/b", "é".encode(), "a" * 65])
 def test_keys_that_are_none(client: httpx.Client, sandbox: str, key: str | bytes) -> None:
-    answer = client.post(
-        f"{sandbox}/exec", json={"command": "true"}, headers={"Idempotency-Key": key}
-    )
+    name, value = b"Idempotency-Key", key if isinstance(key, bytes) else key.encode()
+    answer = client.post(f"{sandbox}/exec", json={"command": "true"}, headers={name: value})
     assert _code(answer) == (422, "invalid_request")
     assert answer.json()["key"] == "Idempotency-Key"
 
