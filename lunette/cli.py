@@ -19,6 +19,7 @@ _OUR_FAULT = 125  # as `docker run`: what failed was not the command
 
 def main() -> None:
     """Run the command line."""
+    _open_closed_streams()
     try:
         application = _application()
     except ModuleNotFoundError as error:
@@ -26,6 +27,15 @@ def main() -> None:
             raise
         sys.exit(f"the lunette command needs typer: pip install '{_distribution()}[cli]'")
     application(prog_name="lunette")
+
+
+def _open_closed_streams() -> None:
+    """Make a standard stream that the caller closed an empty one."""
+    # Else it is None, and the first socket that is opened gets its number.
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            descriptor = os.open(os.devnull, os.O_RDWR)
+            setattr(sys, name, os.fdopen(descriptor, mode, closefd=False))
 
 
 def _application() -> "typer.Typer":
@@ -56,12 +66,17 @@ def _application() -> "typer.Typer":
             list[str] | None,
             typer.Option("--env", "-e", help="K=V, or K to take it from here.", metavar="K=V"),
         ] = None,
+        interactive: Annotated[
+            bool,
+            typer.Option("--interactive", "-i", help="Pass standard input, read to its end first."),
+        ] = False,
     ) -> None:
-        """Run a command in a new sandbox, with its streams and its exit code.
+        """Run a command in a new sandbox; show its output when it has ended; exit as it did.
 
-        125 is the exit code where no command ran or its end is not known.
+        Of standard output and standard error, up to 10 MiB each are shown; streaming is a later
+        version. 125 is the exit code where no command ran or its end is not known.
         """
-        raise typer.Exit(_run(command, image, env or []))
+        raise typer.Exit(_run(command, image, env or [], interactive=interactive))
 
     @application.command()
     def serve(
@@ -89,17 +104,18 @@ def _application() -> "typer.Typer":
     return application
 
 
-def _run(command: Sequence[str], image: str, env: Sequence[str]) -> int:
+def _run(command: Sequence[str], image: str, env: Sequence[str], *, interactive: bool) -> int:
     import httpx
 
     from lunette import LunetteClient, LunetteError
 
     service = {"image": image, "environment": _environment(env)}
-    stdin = None if sys.stdin.isatty() else sys.stdin.buffer.read()
     try:
+        # Unasked, a pipe that nobody closes would be waited for.
+        stdin = sys.stdin.buffer.read() if interactive else None
         with LunetteClient() as client, client.create_sandbox(service) as sandbox:
             result = sandbox.exec(command, input=stdin)
-    except (LunetteError, httpx.HTTPError) as error:
+    except (LunetteError, httpx.HTTPError, ValueError, TypeError) as error:
         print(f"lunette: {error}", file=sys.stderr)
         return _OUR_FAULT
     except KeyboardInterrupt:

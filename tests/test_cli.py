@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import signal
 import socket
 import stat
@@ -28,14 +29,53 @@ def _unconfigured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("COLUMNS", "200")
 
 
-def _lunette(*arguments: str, **options: Any) -> subprocess.CompletedProcess[bytes]:
+def _lunette(*arguments: str | bytes, **options: Any) -> subprocess.CompletedProcess[bytes]:
     options = {"input": b"", **options}
     return subprocess.run([*LUNETTE, *arguments], capture_output=True, timeout=GUARD, **options)
 
 
 def test_run_passes_streams_and_exit_code_through() -> None:
-    done = _lunette("run", "--", "sh", "-c", "cat; echo err >&2; exit 7", input=b"in\xff\n")
+    script = "cat; echo err >&2; exit 7"
+    done = _lunette("run", "-i", "--", "sh", "-c", script, input=b"in\xff\n")
     assert (done.returncode, done.stdout, done.stderr) == (7, b"in\xff\n", b"err\n")
+
+
+def test_run_does_not_wait_for_an_input_that_was_not_asked_for() -> None:
+    reading, writing = os.pipe()  # which nobody closes
+    try:
+        done = _lunette("run", "--", "sh", "-c", "cat; echo end", input=None, stdin=reading)
+    finally:
+        os.close(reading)
+        os.close(writing)
+    assert (done.returncode, done.stdout) == (0, b"end\n")
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("flags", ["", "-i"])
+def test_run_with_closed_streams(closed: str, flags: str) -> None:
+    line = shlex.join(LUNETTE) + f" run {flags} -- sh -c 'cat; echo out; echo err >&2; exit 3'"
+    done = subprocess.run(
+        ["sh", "-c", f"{line} {closed}"], input=b"", capture_output=True, timeout=GUARD
+    )
+    parts = closed.split()
+    expected = (b"" if ">&-" in parts else b"out\n", b"" if "2>&-" in parts else b"err\n")
+    assert (done.returncode, done.stdout, done.stderr) == (3, *expected)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--", ""], b"command must name a program"),
+        (["--", "echo", os.fsdecode(b"\xff")], b"command[1] cannot be written as UTF-8"),
+        (["-e", "=1", "--", "true"], b"environment: '' is no name"),
+        (["-e", b"A=\xff", "--", "true"], b"service.environment.A cannot be written as UTF-8"),
+        (["--image", b"\xff", "--", "true"], b"service.image cannot be written as UTF-8"),
+    ],
+)
+def test_run_with_arguments_that_cannot_be_sent(arguments: list[str | bytes], says: bytes) -> None:
+    done = _lunette("run", *arguments)
+    assert (done.returncode, done.stdout) == (125, b"")
+    assert done.stderr.startswith(b"lunette: " + says) and b"Traceback" not in done.stderr
 
 
 def test_run_needs_no_dashes() -> None:
