@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from typing import Any, cast
@@ -65,8 +66,13 @@ def _environment(value: object) -> dict[str, Any]:
         raise ServiceError(f"environment must be a mapping or a list, not {type(value).__name__}")
     for name, content in variables.items():
         _check_variable(name, content)
-    filled = {k: os.environ.get(k) if v is None else v for k, v in variables.items()}
+    filled = {k: _ours(k) if v is None else v for k, v in variables.items()}
     return {name: content for name, content in filled.items() if content is not None}
+
+
+def _ours(name: str) -> str | None:
+    value = os.environ.get(name)
+    return None if value is None else _encodable(value, f"environment.{name}")
 
 
 def _variable(entry: object) -> tuple[str, str | None]:
@@ -81,6 +87,8 @@ def _check_variable(name: str, value: object) -> None:
         raise ServiceError(f"environment: {name!r} is no name of a variable")
     if not isinstance(value, str | int | float | None):
         raise ServiceError(f"environment.{name} must be a string, not {type(value).__name__}")
+    if isinstance(value, str) and "\0" in value:
+        raise ServiceError(f"environment.{name} must not contain a NUL character")
 
 
 def _plain(mapping: Mapping[object, object], where: str) -> dict[str, Any]:
@@ -88,12 +96,24 @@ def _plain(mapping: Mapping[object, object], where: str) -> dict[str, Any]:
     for key, value in mapping.items():
         if not isinstance(key, str):
             raise TypeError(f"{where}: {key!r} must be a string, not {type(key).__name__}")
-        plain[key] = _plain_value(value, f"{where}.{key}")
+        plain[_encodable(key, where)] = _plain_value(value, f"{where}.{key}")
     return plain
 
 
+def _encodable(text: str, where: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ServiceError(f"{where} cannot be written as UTF-8: {error.reason}") from None
+    return text
+
+
 def _plain_value(value: object, where: str) -> Any:
-    if value is None or isinstance(value, str | int | float):
+    if isinstance(value, str):
+        return _encodable(value, where)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ServiceError(f"{where} must be a finite number, not {value}")
+    if value is None or isinstance(value, int | float):
         return value
     if isinstance(value, Mapping):
         return _plain(cast("Mapping[object, object]", value), where)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -77,6 +78,12 @@ def test_environment_is_filled_in_from_the_caller(monkeypatch: pytest.MonkeyPatc
         (["=1"], "environment: '' is no name"),
         ({"A=B": "1"}, "environment: 'A=B' is no name"),
         ({"A": ["1"]}, "environment.A must be a string, not list"),
+        ({"A": "\ud800"}, "service.environment.A cannot be written as UTF-8"),
+        (["B=1", "A=\ud800"], r"service.environment\[1\] cannot be written as UTF-8"),
+        ({"\ud800": "1"}, "service.environment cannot be written as UTF-8"),
+        ({"A": float("nan")}, "service.environment.A must be a finite number, not nan"),
+        ({"A": float("-inf")}, "service.environment.A must be a finite number, not -inf"),
+        ({"A": "a\0b"}, "environment.A must not contain a NUL"),
     ],
 )
 def test_a_wrong_environment(environment: Any, names: str) -> None:
@@ -99,3 +106,22 @@ def test_a_wrong_environment(environment: Any, names: str) -> None:
 def test_what_is_no_json_is_named(service: Any, names: str) -> None:
     with pytest.raises(TypeError, match=names):
         checked(service)
+
+
+def test_a_value_of_the_caller_that_is_no_text_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("A", os.fsdecode(b"\xff"))
+    with pytest.raises(ServiceError, match=r"environment\.A cannot be written as UTF-8"):
+        checked({"image": "a", "environment": ["A"]})
+
+
+@pytest.mark.parametrize(
+    ("labels", "names"),
+    [
+        ({"a": "\ud800"}, "service.labels.a cannot be written as UTF-8"),
+        (["\ud800"], r"service.labels\[0\] cannot be written as UTF-8"),
+        ({"a": float("inf")}, "service.labels.a must be a finite number, not inf"),
+    ],
+)
+def test_wrong_labels(labels: Any, names: str) -> None:
+    with pytest.raises(ServiceError, match=names):
+        checked({"image": "a", "labels": labels})
