@@ -100,13 +100,13 @@ def short_deadline() -> None:
 
 
 def unowned_pipes() -> None:
-    from lunette.server.engines.bubblewrap import _pipes, _sandbox
+    from lunette.server.engines.bubblewrap import _pipes
 
     class Unowned(_pipes.OutputPipe):
         def __init__(self, *, owner: int | None) -> None:
             super().__init__(owner=None)
 
-    _sandbox.OutputPipe = Unowned  # type: ignore[misc]
+    _pipes.OutputPipe = Unowned  # type: ignore[misc]
 
 
 def group_only() -> None:

@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 import lunette
+from lunette.server.engines.bubblewrap._channel import Channel, DeadChannelError
 from lunette.server.engines.bubblewrap._host_image import interpreter
-from lunette.server.engines.bubblewrap._link import DeadLinkError, Link
 from lunette.server.engines.bubblewrap._memfd import sealed_copy
 from lunette.server.engines.bubblewrap.inside.wire import Message
 from lunette.server.engines.protocol import EngineUnavailableError, NoCapacityError
@@ -36,7 +36,7 @@ class ForkServer:
 
     def __init__(self, process: subprocess.Popen[bytes], sock: socket.socket) -> None:
         self._process = process
-        self._link = Link(sock)
+        self._channel = Channel(sock)
 
     @classmethod
     async def start(cls) -> ForkServer:
@@ -45,11 +45,11 @@ class ForkServer:
         with theirs:
             server = cls(_spawn(theirs.fileno()), ours)
         try:
-            hello, _ = await server._link.open(deadline=_START_SECONDS)
+            hello, _ = await server._channel.open(deadline=_START_SECONDS)
             _check_python(hello)
         except BaseException as error:
             await server.aclose()
-            if isinstance(error, DeadLinkError):
+            if isinstance(error, DeadChannelError):
                 raise EngineUnavailableError(
                     "the fork server did not start; its error is in the log"
                 ) from error
@@ -58,11 +58,13 @@ class ForkServer:
 
     @property
     def alive(self) -> bool:
-        return not self._link.closed.done()
+        return not self._channel.closed.done()
 
     async def bind(self, mounts: tuple[tuple[str, str], ...]) -> None:
         """Show the workers alone each (from, to)."""
-        answer, _ = await self._link.ask({"op": "bind", "mounts": mounts}, deadline=_ANSWER_SECONDS)
+        answer, _ = await self._channel.ask(
+            {"op": "bind", "mounts": mounts}, deadline=_ANSWER_SECONDS
+        )
         if "error" in answer:
             raise EngineUnavailableError(f"root without the right to mount: {answer['error']}")
 
@@ -71,10 +73,10 @@ class ForkServer:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
             with theirs:
-                answer, _ = await self._link.ask(
+                answer, _ = await self._channel.ask(
                     {"op": "fork"}, [theirs.fileno()], deadline=_ANSWER_SECONDS
                 )
-        except DeadLinkError as error:
+        except DeadChannelError as error:
             ours.close()
             raise NoCapacityError("the fork server does not answer") from error
         if "error" in answer:
@@ -83,7 +85,7 @@ class ForkServer:
         return ours
 
     async def aclose(self) -> None:
-        self._link.close()
+        self._channel.close()
         self._process.kill()
         await asyncio.to_thread(self._process.wait)
 

@@ -67,6 +67,8 @@ class Hunt:
         """Kill the command, let the rest go on; False if not all is dead in *deadline* seconds."""
         end = time.monotonic() + deadline
         everything = self._frozen(end)
+        if everything is None:
+            return False
         members = self._members(everything)
         for process in members.values():
             _signal(process, signal.SIGKILL)
@@ -79,8 +81,8 @@ class Hunt:
             time.sleep(_PAUSE_SECONDS)
         return True
 
-    def _frozen(self, end: float) -> list[_Process]:
-        """Return all that lives in the sandbox, once nothing in it moves any more.
+    def _frozen(self, end: float) -> list[_Process] | None:
+        """Return all that lives in the sandbox, once nothing in it moves any more; None if it does.
 
         Who was about to exit still does, and its children go to pid 1; who is given children or
         reaps one while the list of them is read, hides some.
@@ -92,8 +94,11 @@ class Hunt:
             if now == before and all(process.state in _STILL for process in found):
                 return found
             before = now
+            for process in found:
+                if process.state not in _STILL:
+                    _signal(process, signal.SIGSTOP)
             time.sleep(_PAUSE_SECONDS)
-        return []
+        return None
 
     def _inside(self, end: float) -> list[_Process]:
         """Return what `_descendants` finds, less bwrap itself, which waits outside for pid 1."""

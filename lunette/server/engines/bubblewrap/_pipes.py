@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import os
 import struct
 import termios
 from collections.abc import Callable
 
-__all__ = ["InputPipe", "OutputPipe"]
+from lunette.server.engines.protocol import NoCapacityError
+
+__all__ = ["InputPipe", "OutputPipe", "Pipes"]
 
 _CHUNK = 256 * 1024
 
@@ -116,3 +119,38 @@ class InputPipe:
             self._loop.remove_writer(self._fd)
             os.close(self._fd)
             self._fd = -1
+
+
+class Pipes:
+    """What connects one command to the server."""
+
+    def __init__(self, owner: int | None, *, wants_input: bool) -> None:
+        try:
+            with contextlib.ExitStack() as undo:
+                self.stdout = OutputPipe(owner=owner)
+                undo.callback(_abandon, self.stdout, self.stdout.write_end)
+                self.stderr = OutputPipe(owner=owner)
+                undo.callback(_abandon, self.stderr, self.stderr.write_end)
+                self.stdin = InputPipe(owner=owner) if wants_input else None
+                undo.pop_all()
+        except OSError as error:
+            raise NoCapacityError(f"no pipes for another command: {error.strerror}") from error
+        read_ends = [self.stdin.read_end] if self.stdin else []
+        self.given = [*read_ends, self.stdout.write_end, self.stderr.write_end]
+
+    def close_given(self) -> None:
+        """Close the command's ends."""
+        for fd in self.given:
+            os.close(fd)
+
+    def close(self) -> None:
+        """Close the server's ends."""
+        self.stdout.close()
+        self.stderr.close()
+        if self.stdin is not None:
+            self.stdin.close()
+
+
+def _abandon(pipe: OutputPipe, other_end: int) -> None:
+    pipe.close()
+    os.close(other_end)

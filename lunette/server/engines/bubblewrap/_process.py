@@ -6,10 +6,13 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Literal
 
+from lunette.server.engines.bubblewrap._channel import set_done
 from lunette.server.engines.bubblewrap._pipes import OutputPipe
 from lunette.server.engines.protocol import Exit, SandboxGoneError, Status
 
 __all__ = ["BubblewrapProcess"]
+
+_LOUD = 32 * 1024  # bytes at once
 
 
 class BubblewrapProcess:
@@ -36,15 +39,17 @@ class BubblewrapProcess:
             pipe.unwatch()
         try:
             while True:
-                took = False
+                took = 0
                 for stream, pipe in self._pipes:
                     if chunk := pipe.take():
-                        took = True
+                        took += len(chunk)
                         yield stream, chunk
                 if self._over:
                     return
                 if not took:
                     await self._wait_for_more()
+                elif took > _LOUD:
+                    await asyncio.sleep(0)  # others want the loop too
         finally:
             for _, pipe in self._pipes:
                 pipe.discard()
@@ -58,8 +63,7 @@ class BubblewrapProcess:
         more: asyncio.Future[None] = self._loop.create_future()
 
         def wake(*_: object) -> None:
-            if not more.done():
-                more.set_result(None)
+            set_done(more)
 
         for _, pipe in self._pipes:
             pipe.watch(wake)

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from lunette._scratch import remove_tree
-from lunette.server.engines.bubblewrap._files import OpenFile, os_error, write_all
+from lunette.server.engines.bubblewrap._channel import Channel, DeadChannelError, set_done
+from lunette.server.engines.bubblewrap._files import OpenFile, in_thread, os_error, write_all
 from lunette.server.engines.bubblewrap._identities import IdRange
 from lunette.server.engines.bubblewrap._killing import Hunt
-from lunette.server.engines.bubblewrap._link import DeadLinkError, Link, set_done
-from lunette.server.engines.bubblewrap._pipes import InputPipe, OutputPipe
+from lunette.server.engines.bubblewrap._pipes import Pipes
 from lunette.server.engines.bubblewrap._process import BubblewrapProcess
 from lunette.server.engines.bubblewrap.inside.wire import MARKER, Message
 from lunette.server.engines.protocol import (
@@ -36,6 +36,7 @@ __all__ = ["ANSWER_SECONDS", "BubblewrapSandbox", "no_working_dir"]
 ANSWER_SECONDS = 10.0
 _KILL_SECONDS = 20.0
 _DEATH_SECONDS = 1.0
+_WORKER_SECONDS = 5.0
 
 
 class BubblewrapSandbox:
@@ -44,7 +45,7 @@ class BubblewrapSandbox:
     def __init__(
         self,
         spec: SandboxSpec,
-        link: Link,
+        channel: Channel,
         *,
         hello: Message,
         fds: list[int],
@@ -55,7 +56,7 @@ class BubblewrapSandbox:
     ) -> None:
         self.spec = spec
         self.status = Status(state=State.RUNNING)
-        self._link = link
+        self._channel = channel
         self._pid1, self._worker = fds
         self._pid1_pid: int = hello["pid1"]
         self._worker_pid: int = hello["worker"]
@@ -67,12 +68,14 @@ class BubblewrapSandbox:
         self._tasks: set[asyncio.Task[None]] = set()
         self._gone = asyncio.Event()
         self._killing = asyncio.Lock()  # one freeze at a time
+        self._thawed = asyncio.Event()
+        self._thawed.set()
         self._destroying: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._pid1, self._vanished)
-        link.unasked = self._heard
-        link.late = self._late
-        link.closed.add_done_callback(lambda _: self._vanished())
+        channel.unasked = self._heard
+        channel.late = self._late
+        channel.closed.add_done_callback(lambda _: self._vanished())
 
     async def adopt(self, spec: SandboxSpec) -> None:
         """Become the sandbox of *spec*; raise NotSupportedError if its working directory cannot be
@@ -89,29 +92,24 @@ class BubblewrapSandbox:
     async def exec(self, command: Command) -> BubblewrapProcess:
         marker = uuid.uuid4().hex
         owner = self._ids.base if self._ids else None
-        stdout, stderr = OutputPipe(owner=owner), OutputPipe(owner=owner)
-        stdin = None if command.stdin is None else InputPipe(owner=owner)
-        fds = [*([stdin.read_end] if stdin else []), stdout.write_end, stderr.write_end]
+        pipes = Pipes(owner, wants_input=command.stdin is not None)
         env = {**self._env, **command.env, MARKER: marker}
+        message = {"op": "exec", "argv": command.argv, "cwd": command.cwd, "env": env}
         try:
-            answer = await self._exec_answer(
-                {"op": "exec", "argv": command.argv, "cwd": command.cwd, "env": env}, fds
-            )
+            await self._thawed.wait()
+            answer = await self._exec_answer(message, pipes.given)
+            self._check()  # its end may have come between the answer and now
         except BaseException:
-            stdout.close()
-            stderr.close()
-            if stdin:
-                stdin.close()
+            pipes.close()
             raise
         finally:
-            for fd in fds:
-                os.close(fd)
-        if stdin is not None and command.stdin is not None:
-            stdin.write_and_close(command.stdin)
+            pipes.close_given()
+        if pipes.stdin is not None and command.stdin is not None:
+            pipes.stdin.write_and_close(command.stdin)
         process = self._processes[answer["id"]] = BubblewrapProcess(
             pid=answer["pid"],
-            stdout=stdout,
-            stderr=stderr,
+            stdout=pipes.stdout,
+            stderr=pipes.stderr,
             kill=lambda: self._kill(answer["pid"], marker=marker),
         )
         return process
@@ -139,13 +137,23 @@ class BubblewrapSandbox:
     async def _kill(self, pid: int, *, marker: str) -> None:
         hunt = Hunt(leader=pid, root=self._worker_pid, pid1=self._pid1_pid, marker=marker)
         async with self._killing:
-            await asyncio.to_thread(hunt.before)
-            with contextlib.suppress(SandboxGoneError):
-                await self._ask({"op": "freeze"})
-                _signal_pidfd(self._pid1, signal.SIGSTOP)
-                if not await asyncio.to_thread(hunt.kill_and_thaw, _KILL_SECONDS):
-                    self._fail("a command could not be ended")
+            await in_thread(hunt.before)
+            # A command that is sent before the freeze is started before it: the worker does one
+            # thing after the other. One that is sent later would not be frozen, so it waits.
+            self._thawed.clear()
+            try:
+                await self._kill_frozen(hunt)
+            except SandboxGoneError:
+                pass  # and the command with it
+            finally:
                 _signal_pidfd(self._pid1, signal.SIGCONT)
+                self._thawed.set()
+
+    async def _kill_frozen(self, hunt: Hunt) -> None:
+        await self._ask({"op": "freeze"})
+        _signal_pidfd(self._pid1, signal.SIGSTOP)
+        if not await in_thread(hunt.kill_and_thaw, _KILL_SECONDS):
+            self._fail("a command could not be ended")
 
     async def run_main(self, argv: tuple[str, ...]) -> None:
         """Start the service's own command; when it ends, the sandbox is stopped."""
@@ -166,7 +174,7 @@ class BubblewrapSandbox:
         answer, fds = await self._ask({"op": "open", "path": path})
         if not fds:
             raise os_error(answer, path)
-        return OpenFile(fds[0], answer["size"])
+        return await OpenFile.of(fds[0], answer["size"], path)
 
     async def put(self, path: str, data: AsyncIterable[bytes]) -> None:
         answer, fds = await self._ask({"op": "begin", "path": path})
@@ -192,20 +200,24 @@ class BubblewrapSandbox:
     async def _ask(
         self, message: Message, fds: list[int] | None = None
     ) -> tuple[Message, list[int]]:
-        if self.status.state is not State.RUNNING:
-            raise SandboxGoneError(self.status)
+        self._check()
         try:
-            return await self._link.ask(message, fds or (), deadline=ANSWER_SECONDS)
-        except DeadLinkError:
+            return await self._channel.ask(message, fds or (), deadline=ANSWER_SECONDS)
+        except DeadChannelError:
             await self._gone.wait()
         raise SandboxGoneError(self.status)
+
+    def _check(self) -> None:
+        if self.status.state is not State.RUNNING:
+            raise SandboxGoneError(self.status)
 
     def _heard(self, message: Message) -> None:
         """The worker says what nobody waits for: a command ended, or whoever asked for it left."""
         if "pid" in message:
             self._spawn(self._kill(message["pid"], marker=message["marker"]))
-        process = self._processes.pop(message["id"], None)
-        if process is not None:
+        elif "begun" in message:
+            self._spawn(self._abort(message["id"]))
+        elif process := self._processes.pop(message["id"], None):
             process.ended(message["exit"])
 
     def _late(self) -> None:
@@ -238,8 +250,11 @@ class BubblewrapSandbox:
         return self._destroying is not None
 
     async def destroy(self) -> None:
-        """End every process and remove every file; whoever else destroys it waits for the same."""
-        if self._destroying is None:
+        """End every process and remove every file; whoever else destroys it waits for the same.
+
+        After an error the next call tries again.
+        """
+        if self._destroying is None or _has_failed(self._destroying):
             self._destroying = self._loop.create_task(self._clean_up())
             self._end(Status(state=State.STOPPED, reason="destroyed"))
         await asyncio.shield(self._destroying)
@@ -247,17 +262,22 @@ class BubblewrapSandbox:
     async def _clean_up(self) -> None:
         for task in self._tasks:
             task.cancel()
+        if self._pid1 >= 0:
+            await self._end_processes()
+        await in_thread(remove_tree, self._disk)
+        if self._ids:
+            self._ids.release()
+
+    async def _end_processes(self) -> None:
         await wait_for_end(self._pid1, deadline=ANSWER_SECONDS)
         # The worker goes by itself when it has reaped bwrap, which would else be a zombie of
         # somebody else's.
-        if not await wait_for_end(self._worker, deadline=_KILL_SECONDS):
+        if not await wait_for_end(self._worker, deadline=_WORKER_SECONDS):
             _signal_pidfd(self._worker, signal.SIGKILL)
-        self._link.close()
+        self._channel.close()
         os.close(self._pid1)
         os.close(self._worker)
-        await asyncio.to_thread(remove_tree, self._disk)
-        if self._ids:
-            self._ids.release()
+        self._pid1 = self._worker = -1
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
         task = self._loop.create_task(coroutine)
@@ -265,9 +285,15 @@ class BubblewrapSandbox:
         task.add_done_callback(self._tasks.discard)
 
 
+def _has_failed(task: asyncio.Task[None]) -> bool:
+    return task.done() and (task.cancelled() or task.exception() is not None)
+
+
 def _signal_pidfd(fd: int, number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        signal.pidfd_send_signal(fd, number)
+    """Signal who is behind *fd*; -1 for one that was given back."""
+    if fd >= 0:
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(fd, number)
 
 
 def no_working_dir(path: str, reason: str) -> NotSupportedError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import shutil
 import uuid
@@ -20,16 +21,20 @@ from lunette.server.engines.bubblewrap._arguments import (
     bwrap_arguments,
     has_place,
 )
+from lunette.server.engines.bubblewrap._channel import Channel, DeadChannelError
 from lunette.server.engines.bubblewrap._forkserver import ForkServer
 from lunette.server.engines.bubblewrap._host_image import HostImage, prepare_host_image
 from lunette.server.engines.bubblewrap._identities import IdRange, is_root, take_range
-from lunette.server.engines.bubblewrap._link import DeadLinkError, Link
 from lunette.server.engines.bubblewrap._memfd import sealed_copy
 from lunette.server.engines.bubblewrap._probe import explain
 from lunette.server.engines.bubblewrap._sandbox import (
     ANSWER_SECONDS,
     BubblewrapSandbox,
     no_working_dir,
+)
+from lunette.server.engines.bubblewrap.inside.seccomp import (
+    UnsupportedArchitectureError,
+    filter_program,
 )
 from lunette.server.engines.bubblewrap.inside.wire import Message
 from lunette.server.engines.protocol import (
@@ -51,6 +56,8 @@ from lunette.server.engines.protocol import (
 
 __all__ = ["BubblewrapEngine"]
 
+logger = logging.getLogger(__name__)
+
 _SERVICE_KEYS = frozenset(
     {
         "command",
@@ -64,6 +71,7 @@ _SERVICE_KEYS = frozenset(
     }
 )
 _PROCESSES = 4096  # a sandbox
+_DEEPEST = 64  # each level of a working_dir is something that bwrap has to do
 _SPARE = SandboxSpec(id="spare", image="host")
 
 
@@ -92,7 +100,7 @@ class BubblewrapEngine:
         )
         self._sandboxes: dict[str, BubblewrapSandbox] = {}
         self._creating: dict[str, asyncio.Task[None]] = {}
-        self._spare: asyncio.Task[BubblewrapSandbox | None] | None = None
+        self._spare: asyncio.Future[BubblewrapSandbox | None] | None = None
         self._events: asyncio.Queue[Event] = asyncio.Queue()
         self._background: set[asyncio.Task[None]] = set()
         self._forking = asyncio.Lock()
@@ -100,15 +108,16 @@ class BubblewrapEngine:
         self._forkserver: ForkServer | None = None
 
     async def start(self) -> None:
+        try:
+            filter_program()
+        except UnsupportedArchitectureError as error:
+            raise EngineUnavailableError(str(error)) from error
         state = Scratch.create(mode=0o711 if self._ranged else 0o700)
         try:
-            starting = asyncio.create_task(self._live_forkserver())
-            await asyncio.sleep(0)
             # Not in a thread: at each of its many short waits it would lose the interpreter lock to
             # whatever else the starting server imports, which takes ten times as long.
             self._ready = _prepare(state, ranged=self._ranged)
-            await starting
-            await self._bind()
+            await self._live_forkserver()
             await self._probe()
         except BaseException:
             if self._ready is None:
@@ -120,8 +129,10 @@ class BubblewrapEngine:
         await asyncio.gather(*self._creating.values(), *self._background, return_exceptions=True)
         spare = await self._spare if self._spare else None
         left = [*self._sandboxes.values(), *([spare] if spare else [])]
-        await asyncio.gather(*(sandbox.destroy() for sandbox in left))
+        failures = await asyncio.gather(*(s.destroy() for s in left), return_exceptions=True)
         self._sandboxes.clear()
+        for failure in filter(None, failures):
+            logger.error("a sandbox was not cleaned up: %r", failure)
         if self._forkserver is not None:
             await self._forkserver.aclose()
         if self._ready is not None:
@@ -147,7 +158,8 @@ class BubblewrapEngine:
             sandbox = await self._make(_SPARE)
         except NoCapacityError as error:
             raise EngineUnavailableError(explain(await self._complaint(), str(error))) from error
-        self._spare = asyncio.create_task(_given(sandbox))
+        self._spare = asyncio.get_running_loop().create_future()
+        self._spare.set_result(sandbox)
 
     async def _complaint(self) -> str:
         """Return what bwrap writes when it fails: a second try, since its standard error is
@@ -173,6 +185,8 @@ class BubblewrapEngine:
         return Handle(spec.id)
 
     async def _create(self, spec: SandboxSpec) -> None:
+        if len(Path(spec.working_dir).parts) > _DEEPEST:
+            raise NotSupportedError("working_dir", f"working_dir is deeper than {_DEEPEST} levels")
         if spec.image not in self.capabilities.images:
             raise NotSupportedError(
                 "image", f"the bubblewrap engine has no image {spec.image!r}, only 'host'"
@@ -198,7 +212,10 @@ class BubblewrapEngine:
             return None
         spare, self._spare = self._spare, asyncio.create_task(self._make_spare())
         sandbox = await spare if spare else None
-        return sandbox if sandbox and sandbox.status.state is State.RUNNING else None
+        if sandbox is None or sandbox.status.state is State.RUNNING:
+            return sandbox
+        self._in_background(sandbox.destroy())
+        return None
 
     async def _make_spare(self) -> BubblewrapSandbox | None:
         try:
@@ -214,24 +231,20 @@ class BubblewrapEngine:
             raise EngineUnavailableError("the engine is not started")
         ids = take_range() if self._ranged else None
         disk = ready.state.path / "sandboxes" / uuid.uuid4().hex
+        env = {"PATH": ready.image.path, "HOME": "/root", "LANG": "C.UTF-8"}
         try:
             _make_disk(disk, ids)
             message = self._start_message(spec, ready, disk, ids)
-            link, hello, fds = await _open_worker(forkserver, message, ready, stderr)
-        except BaseException:
+            channel, hello, fds = await _open_worker(forkserver, message, ready, stderr)
+        except BaseException as error:
             await asyncio.to_thread(remove_tree, disk)
             if ids:
                 ids.release()
+            if isinstance(error, OSError):
+                raise NoCapacityError(f"no room for a sandbox: {error.strerror}") from error
             raise
         return BubblewrapSandbox(
-            spec,
-            link,
-            hello=hello,
-            fds=fds,
-            disk=disk,
-            ids=ids,
-            env={"PATH": ready.image.path, "HOME": "/root", "LANG": "C.UTF-8"},
-            ended=self._ended,
+            spec, channel, hello=hello, fds=fds, disk=disk, ids=ids, env=env, ended=self._ended
         )
 
     def _start_message(
@@ -298,10 +311,6 @@ class BubblewrapEngine:
             ) from None
 
 
-async def _given(sandbox: BubblewrapSandbox) -> BubblewrapSandbox | None:
-    return sandbox
-
-
 def _prepare(state: Scratch, *, ranged: bool) -> _Ready:
     """Write what all sandboxes share; blocking."""
     if ranged:
@@ -338,28 +347,28 @@ async def _open_worker(
     message: Message,
     ready: _Ready,
     stderr: int | None,
-) -> tuple[Link, Message, list[int]]:
+) -> tuple[Channel, Message, list[int]]:
     """Start a worker and let it start the sandbox; return its first word and the pidfds of pid 1
     and of itself.
     """
-    link = Link(await forkserver.fork())
+    channel = Channel(await forkserver.fork())
     null = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
     try:
-        hello, fds = await link.open(
+        hello, fds = await channel.open(
             message, [ready.bwrap, null if stderr is None else stderr], deadline=ANSWER_SECONDS + 5
         )
-    except DeadLinkError as error:
-        link.close()
+    except DeadChannelError as error:
+        channel.close()
         raise NoCapacityError("the sandbox could not be started") from error
     except BaseException:
-        link.close()
+        channel.close()
         raise
     finally:
         os.close(null)
     if "error" in hello:
-        link.close()
+        channel.close()
         _raise_start_error(hello)
-    return link, hello, fds
+    return channel, hello, fds
 
 
 def _raise_start_error(hello: Message) -> None:

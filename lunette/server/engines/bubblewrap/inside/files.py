@@ -72,7 +72,7 @@ class Uploads:
             raise
         os.fchmod(fd, mode)
         self._pending[message["id"]] = _Upload(directory, temporary, name, path)
-        return {}, [fd]
+        return {"begun": True}, [fd]
 
     def commit(self, message: Message, _: list[int]) -> tuple[Message, list[int]]:
         """Give the file of message *begun* its name."""

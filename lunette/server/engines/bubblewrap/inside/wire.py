@@ -7,6 +7,7 @@ A message that could be over the socket's buffer travels in a memfd, the first o
 from __future__ import annotations
 
 import array
+import errno
 import json
 import os
 import socket
@@ -22,6 +23,14 @@ MAX_FDS = 8
 _INLINE = 32 * 1024
 _RIGHTS_SIZE = socket.CMSG_SPACE(MAX_FDS * array.array("i").itemsize)
 _IN_MEMFD = b"memfd"
+# What stands for an answer whose descriptors did not arrive, whatever was asked.
+_NO_DESCRIPTORS = {
+    "errno": errno.EMFILE,
+    "kind": "OSError",
+    "path": None,
+    "error": "no room for more descriptors",
+    "working_dir": "/",
+}
 
 
 def send(sock: socket.socket, message: Message, fds: Sequence[int] = ()) -> None:
@@ -51,13 +60,18 @@ def receive(sock: socket.socket) -> tuple[Message, list[int]] | None:
     try:
         # socket.recv_fds takes flags and does not pass them on; without this one, commands inherit
         # the descriptors.
-        body, rights, _, _ = sock.recvmsg(_INLINE * 2, _RIGHTS_SIZE, socket.MSG_CMSG_CLOEXEC)
+        body, rights, flags, _ = sock.recvmsg(_INLINE * 2, _RIGHTS_SIZE, socket.MSG_CMSG_CLOEXEC)
     except ConnectionResetError:
         return None
     if not body:
         return None
     for _, _, data in rights:
         fds.frombytes(data[: len(data) - len(data) % fds.itemsize])
+    if flags & socket.MSG_CTRUNC:  # this process has no room for them all
+        for fd in fds:
+            os.close(fd)
+        known: Message = {} if body == _IN_MEMFD else json.loads(body)
+        return {"id": known.get("id"), **_NO_DESCRIPTORS}, []
     if body == _IN_MEMFD:
         with open(fds.pop(0), "rb") as file:
             body = file.read()

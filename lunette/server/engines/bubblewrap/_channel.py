@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
 from collections.abc import Callable, Sequence
 
 from lunette.server.engines.bubblewrap.inside import wire
 from lunette.server.engines.bubblewrap.inside.wire import Message
+from lunette.server.engines.protocol import NoCapacityError
 
-__all__ = ["DeadLinkError", "Link", "set_done"]
+__all__ = ["Channel", "DeadChannelError", "set_done"]
 
 Answer = tuple[Message, list[int]]
 
+_NO_ROOM = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.ETOOMANYREFS}
 
-class DeadLinkError(Exception):
+
+class DeadChannelError(Exception):
     """The other side is gone or does not answer."""
 
 
@@ -25,7 +29,7 @@ def set_done(future: asyncio.Future[None]) -> None:
         future.set_result(None)
 
 
-class Link:
+class Channel:
     """Sends messages and hands answers to those who wait; never blocks the loop.
 
     A message with an `id` is answered by one with the same. What comes without being waited for
@@ -40,6 +44,7 @@ class Link:
         self.late: Callable[[], None] = self.close
         self._waiting: dict[int | None, asyncio.Future[Answer]] = {}
         self._next_id = 0
+        self._room: asyncio.Future[None] | None = None
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(sock, self._receive)
         self.closed: asyncio.Future[None] = self._loop.create_future()
@@ -47,36 +52,60 @@ class Link:
     async def ask(self, message: Message, fds: Sequence[int] = (), *, deadline: float) -> Answer:
         """Send *message* and return its answer and descriptors, which are the caller's to close.
 
-        Raise DeadLinkError if the other side is gone or needs more than *deadline* seconds.
+        Raise DeadChannelError if the other side is gone or needs more than *deadline* seconds, and
+        NoCapacityError if nothing was sent for want of memory or descriptors.
         """
         self._next_id += 1
-        await self._send({**message, "id": self._next_id}, fds)
-        return await self._answer(self._next_id, deadline)
+        message_id = self._next_id
+        await self._send({**message, "id": message_id}, fds, deadline)
+        return await self._answer(message_id, deadline)
 
     async def open(
         self, message: Message | None = None, fds: Sequence[int] = (), *, deadline: float
     ) -> Answer:
         """Send the first *message*, if there is one, and return the other side's first word."""
         if message is not None:
-            await self._send(message, fds)
+            await self._send(message, fds, deadline)
         return await self._answer(None, deadline)
 
-    async def _send(self, message: Message, fds: Sequence[int]) -> None:
+    async def _send(self, message: Message, fds: Sequence[int], deadline: float) -> None:
         while True:
-            if self.closed.done():
-                raise DeadLinkError("the other side is gone")
+            self._check()
             try:
                 wire.send(self._sock, message, fds)
             except BlockingIOError:
-                await self._writable()
+                await self._wait_for_room(deadline)
             except OSError as error:
-                raise DeadLinkError(str(error)) from error
+                if error.errno in _NO_ROOM:
+                    raise NoCapacityError(f"nothing was sent: {error.strerror}") from error
+                self.close()
             else:
                 return
 
-    async def _answer(self, message_id: int | None, deadline: float) -> Answer:
+    def _check(self) -> None:
         if self.closed.done():
-            raise DeadLinkError("the other side is gone")
+            raise DeadChannelError("the other side is gone")
+
+    async def _wait_for_room(self, deadline: float) -> None:
+        """The socket's buffer is full: wait with all who also have something to send."""
+        if self._room is None:
+            self._room = self._loop.create_future()
+            self._loop.add_writer(self._sock, self._has_room)
+        try:
+            async with asyncio.timeout(deadline):
+                await asyncio.shield(self._room)
+        except TimeoutError:
+            self.late()
+            raise DeadChannelError("the other side does not read") from None
+
+    def _has_room(self) -> None:
+        self._loop.remove_writer(self._sock)
+        room, self._room = self._room, None
+        if room is not None:
+            set_done(room)
+
+    async def _answer(self, message_id: int | None, deadline: float) -> Answer:
+        self._check()
         answer: asyncio.Future[Answer] = self._loop.create_future()
         self._waiting[message_id] = answer
         timer = self._loop.call_later(deadline, self._too_late, message_id)
@@ -90,16 +119,7 @@ class Link:
             return
         self.late()
         if not answer.done():
-            answer.set_exception(DeadLinkError("the other side does not answer"))
-
-    async def _writable(self) -> None:
-        """The buffer is full: wait for room. Rare, so that who waits may share one wake-up."""
-        room = self._loop.create_future()
-        self._loop.add_writer(self._sock, lambda: set_done(room))
-        try:
-            await room
-        finally:
-            self._loop.remove_writer(self._sock)
+            answer.set_exception(DeadChannelError("the other side does not answer"))
 
     def _receive(self) -> None:
         try:
@@ -121,12 +141,14 @@ class Link:
         self.unasked(message)
 
     def close(self) -> None:
-        """Hang up; whoever waits for an answer gets DeadLinkError."""
+        """Hang up; whoever waits for an answer gets DeadChannelError."""
         if self.closed.done():
             return
         self._loop.remove_reader(self._sock)
+        self._has_room()
         self._sock.close()
         self.closed.set_result(None)
         for answer in self._waiting.values():
             if not answer.done():
-                answer.set_exception(DeadLinkError("the other side is gone"))
+                answer.set_exception(DeadChannelError("the other side is gone"))
+        self._waiting.clear()
