@@ -22,7 +22,7 @@ from lunette.server.engines.protocol import (
     Status,
 )
 
-__all__ = ["Problem", "engine_problem", "file_errors", "gone"]
+__all__ = ["Problem", "engine_problem", "file_errors", "gone", "host_problem"]
 
 _LONGEST_DETAIL = 2000
 
@@ -32,14 +32,27 @@ _FILE_PROBLEMS = {
     errno.EPERM: (403, "permission_denied"),
     errno.EROFS: (403, "permission_denied"),
     errno.EISDIR: (409, "is_a_directory"),
+    errno.ENOTEMPTY: (409, "is_a_directory"),
     errno.ENOTDIR: (409, "not_a_directory"),
+    errno.ENXIO: (409, "not_a_regular_file"),
+    errno.ENODEV: (409, "not_a_regular_file"),
+    errno.EAGAIN: (409, "file_busy"),  # a lease
+    errno.EBUSY: (409, "file_busy"),
+    errno.ETXTBSY: (409, "file_busy"),
+    errno.EINVAL: (422, "invalid_request"),
+    errno.EILSEQ: (422, "invalid_request"),
+    errno.EMLINK: (422, "invalid_request"),
     errno.ELOOP: (422, "invalid_request"),
     errno.ENAMETOOLONG: (422, "invalid_request"),
     errno.E2BIG: (422, "invalid_request"),
     errno.EFBIG: (413, "file_too_large"),
+    errno.EOVERFLOW: (413, "file_too_large"),
     errno.ENOSPC: (507, "no_space"),
     errno.EDQUOT: (507, "no_space"),
 }
+
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
 
 _GONE_CODES = {State.STOPPED: "sandbox_stopped", State.FAILED: "sandbox_failed"}
 
@@ -110,7 +123,10 @@ def engine_problem(error: Exception) -> Problem | None:
 
 @contextlib.contextmanager
 def file_errors() -> Generator[None]:
-    """Turn the error of a file inside a sandbox into its problem."""
+    """Turn the error of a file inside a sandbox into its problem.
+
+    Not for what was started already: an exhausted server has done nothing here.
+    """
     try:
         yield
     except OSError as error:
@@ -120,7 +136,17 @@ def file_errors() -> Generator[None]:
         raise problem from error
 
 
+def host_problem(error: OSError) -> Problem:
+    """Return the problem of a host that cannot make a sandbox; it names no path of the host."""
+    what = os.strerror(error.errno) if error.errno else type(error).__name__
+    if error.errno in _FULL:
+        return Problem(507, "no_space", f"the server has no room for another sandbox: {what}")
+    return Problem(503, "no_capacity", f"the server cannot make a sandbox now: {what}")
+
+
 def _file_problem(error: OSError) -> Problem | None:
+    if error.errno in _EXHAUSTED:
+        return Problem(503, "no_capacity", f"the server is exhausted: {os.strerror(error.errno)}")
     # Without a file name it is a fault of the server's own, such as a connection to a worker.
     if error.filename is None or error.errno is None:
         return None

@@ -110,9 +110,19 @@ def test_no_path_at_all(client: httpx.Client, sandbox: str) -> None:
         (IsADirectoryError(errno.EISDIR, "x", "p"), 409, "is_a_directory"),
         (NotADirectoryError(errno.ENOTDIR, "x", "p"), 409, "not_a_directory"),
         (NotARegularFileError("p"), 409, "not_a_regular_file"),
+        (OSError(errno.ENOTEMPTY, "x", "p"), 409, "is_a_directory"),
+        (OSError(errno.ENXIO, "x", "p"), 409, "not_a_regular_file"),
+        (OSError(errno.ENODEV, "x", "p"), 409, "not_a_regular_file"),
+        (BlockingIOError(errno.EAGAIN, "x", "p"), 409, "file_busy"),
+        (OSError(errno.EBUSY, "x", "p"), 409, "file_busy"),
+        (OSError(errno.ETXTBSY, "x", "p"), 409, "file_busy"),
+        (OSError(errno.EINVAL, "x", "p"), 422, "invalid_request"),
+        (OSError(errno.EILSEQ, "x", "p"), 422, "invalid_request"),
+        (OSError(errno.EMLINK, "x", "p"), 422, "invalid_request"),
         (OSError(errno.ELOOP, "x", "p"), 422, "invalid_request"),
         (OSError(errno.ENAMETOOLONG, "x", "p"), 422, "invalid_request"),
         (OSError(errno.EFBIG, "x", "p"), 413, "file_too_large"),
+        (OSError(errno.EOVERFLOW, "x", "p"), 413, "file_too_large"),
         (OSError(errno.ENOSPC, "x", "p"), 507, "no_space"),
         (OSError(errno.EDQUOT, "x", "p"), 507, "no_space"),
     ],
@@ -139,6 +149,19 @@ def test_errors_of_the_server_are_not_those_of_files(
 ) -> None:
     engine.file_error = error
     assert _code(client.get(f"{sandbox}/files", **_at("p"))) == (500, "internal_error")
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM])
+@pytest.mark.parametrize("path", [(), ("p",)])
+def test_an_exhausted_server_says_so(
+    client: httpx.Client, sandbox: str, engine: HostEngine, number: int, path: tuple[str, ...]
+) -> None:
+    engine.file_error = OSError(number, "x", *path)
+    for answer in (
+        client.get(f"{sandbox}/files", **_at("p")),
+        client.put(f"{sandbox}/files", content=b"x", **_at("p")),
+    ):
+        assert _code(answer) == (503, "no_capacity")
 
 
 def test_a_name_that_is_no_unicode_can_be_told(

@@ -60,8 +60,10 @@ def sync_detailed(
     """Kill a command and all that it started
 
      Idempotent: a command that has ended, or whose sandbox has, is 204 too. A DELETE that overtakes its
-    POST leaves a mark for 24 hours, so
-    that the command is not started afterwards (`409 key_in_use`).
+    POST leaves a
+    mark for 24 hours, at most the last 10,000 of a sandbox, so that the command is not started
+    afterwards
+    (`409 key_in_use`).
 
     Args:
         sandbox_id (str):
@@ -96,8 +98,10 @@ def sync(
     """Kill a command and all that it started
 
      Idempotent: a command that has ended, or whose sandbox has, is 204 too. A DELETE that overtakes its
-    POST leaves a mark for 24 hours, so
-    that the command is not started afterwards (`409 key_in_use`).
+    POST leaves a
+    mark for 24 hours, at most the last 10,000 of a sandbox, so that the command is not started
+    afterwards
+    (`409 key_in_use`).
 
     Args:
         sandbox_id (str):
@@ -127,8 +131,10 @@ async def asyncio_detailed(
     """Kill a command and all that it started
 
      Idempotent: a command that has ended, or whose sandbox has, is 204 too. A DELETE that overtakes its
-    POST leaves a mark for 24 hours, so
-    that the command is not started afterwards (`409 key_in_use`).
+    POST leaves a
+    mark for 24 hours, at most the last 10,000 of a sandbox, so that the command is not started
+    afterwards
+    (`409 key_in_use`).
 
     Args:
         sandbox_id (str):
@@ -161,8 +167,10 @@ async def asyncio(
     """Kill a command and all that it started
 
      Idempotent: a command that has ended, or whose sandbox has, is 204 too. A DELETE that overtakes its
-    POST leaves a mark for 24 hours, so
-    that the command is not started afterwards (`409 key_in_use`).
+    POST leaves a
+    mark for 24 hours, at most the last 10,000 of a sandbox, so that the command is not started
+    afterwards
+    (`409 key_in_use`).
 
     Args:
         sandbox_id (str):
