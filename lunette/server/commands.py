@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-import contextlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,7 +22,6 @@ from lunette.server.engines.protocol import (
     CommandNotRunnableError,
     Exit,
     Process,
-    SandboxGoneError,
 )
 from lunette.server.keys import Run
 from lunette.server.output import Output
@@ -52,28 +50,26 @@ class Commands:
         body = await read_json(request, "exec_command")
         stdin = _stdin(body)
         engine, sandbox, handle = await self._registry.running(request.path_params["sandbox_id"])
+        command = _command(body, sandbox.spec.sandbox.environment, stdin)
         run = sandbox.keys.claim(key)
         try:
-            with file_errors():
-                command = _command(body, sandbox.spec.sandbox.environment, stdin)
-                process = await engine.exec(handle, command)
-            return answer(await _follow(process, run, body.get("timeout")))
+            with self._registry.work_in(sandbox):
+                with file_errors():
+                    process = await engine.exec(handle, command)
+                return answer(await _follow(process, run, body.get("timeout")))
         except CommandNotRunnableError as error:
             return answer(_not_runnable(error))
-        except SandboxGoneError as error:
-            raise self._registry.ended(sandbox, error) from error
         finally:
-            run.ended.set()
+            sandbox.keys.end(run)
 
     async def _kill(self, request: Request) -> Response:
         _contract.check_parameters("kill_process", request.path_params)
         try:
             sandbox = self._registry.get(request.path_params["sandbox_id"])
-            await sandbox.keys.kill(request.path_params["process_id"])
-        except SandboxGoneError:
-            pass  # and the command with it
+            with self._registry.work_in(sandbox):
+                await sandbox.keys.kill(request.path_params["process_id"])
         except Problem as problem:
-            if problem.status != 410:
+            if problem.status != 410:  # with the sandbox, the command is gone
                 raise
         return Response(status_code=204)
 
@@ -136,10 +132,10 @@ async def _follow(process: Process, run: Run, seconds: float | None) -> dict[str
         exit_ = await end
         await killer
     finally:
-        for task in (end, killer):
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError, SandboxGoneError):
-                await task
+        end.cancel()
+        killer.cancel()
+        # Whatever they end in would hide the error that led here.
+        await asyncio.gather(end, killer, return_exceptions=True)
     return _result(streams, exit_, timed_out=clock.ran_out)
 
 

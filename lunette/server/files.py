@@ -18,7 +18,7 @@ from lunette.server._json import answer
 from lunette.server._problems import Problem, file_errors
 from lunette.server._resource import Resource
 from lunette.server.commands import decode_text
-from lunette.server.engines.protocol import FileReader, SandboxGoneError
+from lunette.server.engines.protocol import FileReader
 from lunette.server.registry import Registry, Sandbox
 
 __all__ = ["READ_LIMIT", "Files"]
@@ -77,11 +77,8 @@ class Files:
 
     @contextlib.contextmanager
     def _errors(self, sandbox: Sandbox) -> Generator[None]:
-        try:
-            with file_errors():
-                yield
-        except SandboxGoneError as error:
-            raise self._registry.ended(sandbox, error) from error
+        with self._registry.work_in(sandbox), file_errors():
+            yield
 
 
 class _Download(Response):
@@ -97,17 +94,19 @@ class _Download(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         listener = asyncio.create_task(_disconnected(receive))
         try:
-            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-            async for chunk in self._reader.chunks():
-                if listener.done():
-                    return
-                await send({"type": "http.response.body", "body": chunk, "more_body": True})
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
-        except SandboxGoneError as error:
-            raise self._registry.ended(self._sandbox, error) from error
+            with self._registry.work_in(self._sandbox):
+                await self._send(send, listener)
         finally:
             listener.cancel()
             await self._reader.aclose()
+
+    async def _send(self, send: Send, listener: asyncio.Task[None]) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        async for chunk in self._reader.chunks():
+            if listener.done():
+                return
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 async def _disconnected(receive: Receive) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from time import monotonic
 
 from attrs import Factory, define
 
@@ -11,6 +12,8 @@ from lunette.server.engines.protocol import Process
 
 __all__ = ["Keys", "Run"]
 
+# Both are promised in openapi.yaml.
+_REMEMBER_SECONDS = 24 * 3600.0
 _REMEMBER_KEYS = 10_000
 
 
@@ -18,6 +21,7 @@ _REMEMBER_KEYS = 10_000
 class Run:
     """A command from its request to its end."""
 
+    key: str | None
     process: Process | None = None
     given_up: bool = False
     ended: asyncio.Event = Factory(asyncio.Event)
@@ -40,32 +44,49 @@ class Keys:
     """The keys of one sandbox."""
 
     def __init__(self) -> None:
-        self._runs: dict[str, Run] = {}
+        self._running: dict[str, Run] = {}
+        # Until when they are remembered; the oldest first.
+        self._used: dict[str, float] = {}
+        self._given_up: dict[str, float] = {}
 
     def claim(self, key: str | None) -> Run:
         """Return the run of a new command; a key that was used or given up is taken."""
-        run = Run()
+        run = Run(key)
         if key is None:
             return run
-        if key in self._runs:
+        self._forget_the_old()
+        if key in self._running or key in self._used or key in self._given_up:
             raise Problem(409, "key_in_use", f"the key '{key}' was used or given up before")
-        self._remember(key, run)
+        self._running[key] = run
         return run
+
+    def end(self, run: Run) -> None:
+        """Note that the command of *run* has ended, or was never started."""
+        run.process = None  # with its pipes and what it was told to read
+        run.ended.set()
+        if run.key is not None:
+            del self._running[run.key]
+            self._remember(self._used, run.key)
 
     async def kill(self, key: str) -> None:
         """Kill the command of *key*; one that has not arrived yet will not start."""
-        run = self._runs.get(key)
+        run = self._running.get(key)
         if run is not None:
             await run.kill()
             return
-        mark = Run(given_up=True)
-        mark.ended.set()
-        self._remember(key, mark)
+        self._forget_the_old()
+        if key not in self._used and key not in self._given_up:
+            self._remember(self._given_up, key)
 
-    def _remember(self, key: str, run: Run) -> None:
-        self._runs[key] = run
-        if len(self._runs) <= _REMEMBER_KEYS:
-            return
-        oldest = next((k for k, r in self._runs.items() if r.ended.is_set()), None)
-        if oldest is not None:
-            del self._runs[oldest]
+    def _remember(self, keys: dict[str, float], key: str) -> None:
+        keys[key] = monotonic() + _REMEMBER_SECONDS
+        if len(self._used) + len(self._given_up) > _REMEMBER_KEYS:
+            # The command of a key that was given up may still arrive; a used one has.
+            oldest = self._used or self._given_up
+            del oldest[next(iter(oldest))]
+
+    def _forget_the_old(self) -> None:
+        now = monotonic()
+        for keys in (self._used, self._given_up):
+            while keys and keys[oldest := next(iter(keys))] <= now:
+                del keys[oldest]

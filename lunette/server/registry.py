@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable
 from datetime import UTC, datetime
 from typing import Any
 
 from attrs import define, field
 
-from lunette.server._problems import Problem, file_errors, gone
+from lunette.server._problems import Problem, gone, host_problem
 from lunette.server.engines.protocol import (
     Engine,
     EngineUnavailableError,
@@ -48,6 +49,11 @@ class Sandbox:
     @property
     def id(self) -> str:
         return self.spec.sandbox.id
+
+    @property
+    def is_going(self) -> bool:
+        """Whether it takes no more work, and what is under way in it may break."""
+        return self.destruction is not None or self.status.state in (*_ENDED, State.STOPPED)
 
 
 class Registry:
@@ -157,7 +163,20 @@ class Registry:
         """Say whether there is or was a sandbox of this id."""
         return sandbox_id in self._sandboxes or sandbox_id in self._gone
 
-    def ended(self, sandbox: Sandbox, error: SandboxGoneError) -> Problem:
+    @contextlib.contextmanager
+    def work_in(self, sandbox: Sandbox) -> Generator[None]:
+        """Turn what breaks since the sandbox is gone, or about to go, into its 410."""
+        try:
+            yield
+        except SandboxGoneError as error:
+            raise self._ended(sandbox, error) from error
+        except OSError as error:
+            if not sandbox.is_going:
+                raise
+            status = None if sandbox.destruction else sandbox.status
+            raise gone(sandbox.id, status) from error
+
+    def _ended(self, sandbox: Sandbox, error: SandboxGoneError) -> Problem:
         """Note that a call found the sandbox gone; return its 410."""
         if sandbox.destruction is not None:
             return gone(sandbox.id)
@@ -199,8 +218,7 @@ class Registry:
 
     async def _make(self, engine: Engine, sandbox: Sandbox) -> None:
         try:
-            with file_errors():  # of its `working_dir`
-                handle = await engine.create(sandbox.spec.sandbox)
+            handle = await self._create(engine, sandbox)
         except SandboxGoneError as error:
             self._note(sandbox, error.status)
             return
@@ -210,6 +228,13 @@ class Registry:
         sandbox.handle = handle
         if sandbox.status.state is State.PENDING:  # else an event was faster
             sandbox.status = Status(state=State.RUNNING)
+
+    async def _create(self, engine: Engine, sandbox: Sandbox) -> Handle:
+        try:
+            return await engine.create(sandbox.spec.sandbox)
+        except OSError as error:  # of the host: inside there is nothing yet
+            logger.exception("[%s] could not be made", sandbox.id)
+            raise host_problem(error) from error
 
     async def _made(self, sandbox: Sandbox) -> None:
         if sandbox.creation is not None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import asyncio
 import base64
+import errno
 import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -9,12 +11,11 @@ from typing import Any
 import httpx
 import pytest
 
-from lunette.server import keys
 from lunette.server.engines.protocol import CommandNotRunnableError, SandboxGoneError, State, Status
 from lunette.server.output import OUTPUT_LIMIT, Output
 
 from .conftest import Service
-from .host_engine import HostEngine
+from .host_engine import HostEngine, HostProcess
 
 
 def _exec(client: httpx.Client, sandbox: str, command: Any, **more: Any) -> dict[str, Any]:
@@ -134,6 +135,88 @@ def test_a_sandbox_that_goes_takes_its_commands_along(
         assert _code(waiting.result()) == (410, "sandbox_destroyed")
 
 
+def _failing(error: Exception) -> Any:
+    async def fail(*_: object) -> None:
+        raise error
+
+    return fail
+
+
+def test_a_kill_that_fails_does_not_hide_that_the_sandbox_is_gone(
+    service: Service,
+    client: httpx.Client,
+    engine: HostEngine,
+    sandbox: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    killing = threading.Event()
+
+    async def kill(process: HostProcess) -> None:
+        killing.set()
+        try:
+            await asyncio.sleep(60)
+        finally:
+            raise OSError(errno.EPIPE, "the worker hung up")
+
+    killed = HostProcess.kill
+    monkeypatch.setattr(HostProcess, "kill", kill)
+    with ThreadPoolExecutor(2) as threads:
+        body = {"command": "sleep 60", "timeout": 0.01}
+        headers = {"Idempotency-Key": "k"}
+        waiting = threads.submit(client.post, f"{sandbox}/exec", json=body, headers=headers)
+        assert killing.wait(30)
+        monkeypatch.setattr(HostProcess, "kill", killed)
+        assert client.delete(sandbox).status_code == 204
+        assert _code(waiting.result()) == (410, "sandbox_destroyed")
+
+
+@pytest.mark.parametrize("gone", [True, False])
+def test_what_breaks_in_a_sandbox_that_goes_says_so(
+    service: Service,
+    client: httpx.Client,
+    engine: HostEngine,
+    sandbox: str,
+    monkeypatch: pytest.MonkeyPatch,
+    gone: bool,
+) -> None:
+    monkeypatch.setattr(HostProcess, "wait", _failing(BrokenPipeError(errno.EPIPE, "hung up")))
+    engine.exec_gate.clear()
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(client.post, f"{sandbox}/exec", json={"command": "true"})
+        name = sandbox.rpartition("/")[2]
+        if gone:
+            service.call(engine.happen, name, Status(state=State.STOPPED, reason="it ended"))
+            service.until(lambda: service.registry.get(name).status.state is State.STOPPED)
+        service.call(engine.exec_gate.set)
+        expected = (410, "sandbox_stopped") if gone else (500, "internal_error")
+        assert _code(waiting.result()) == expected
+
+
+def test_a_kill_that_fails_since_the_sandbox_goes_is_done(
+    service: Service,
+    client: httpx.Client,
+    engine: HostEngine,
+    sandbox: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    name = sandbox.rpartition("/")[2]
+    keys = service.registry.get(name).keys
+    monkeypatch.setattr(keys, "kill", _failing(BrokenPipeError(errno.EPIPE, "hung up")))
+    assert client.delete(f"{sandbox}/processes/k").status_code == 500
+    service.call(engine.happen, name, Status(state=State.STOPPED, reason="it ended"))
+    service.until(lambda: service.registry.get(name).status.state is State.STOPPED)
+    assert client.delete(f"{sandbox}/processes/k").status_code == 204
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM])
+def test_an_exhausted_server_starts_nothing(
+    client: httpx.Client, engine: HostEngine, sandbox: str, number: int
+) -> None:
+    engine.exec_error = OSError(number, "no more")
+    answer = client.post(f"{sandbox}/exec", json={"command": "true"})
+    assert _code(answer) == (503, "no_capacity")
+
+
 def test_a_call_that_finds_the_sandbox_gone_says_how(
     client: httpx.Client, engine: HostEngine, sandbox: str
 ) -> None:
@@ -193,7 +276,7 @@ def test_a_kill_while_the_command_starts(
         headers = {"Idempotency-Key": "k"}
         body = {"command": "sleep 60"}
         waiting = threads.submit(client.post, f"{sandbox}/exec", json=body, headers=headers)
-        runs = service.registry.get(name).keys._runs
+        runs = service.registry.get(name).keys._running
         service.until(lambda: "k" in runs)
         kill = threads.submit(client.delete, f"{sandbox}/processes/k")
         service.until(lambda: runs["k"].given_up)
@@ -222,18 +305,6 @@ def test_a_kill_in_a_sandbox_that_is_gone(client: httpx.Client, sandbox: str) ->
     client.delete(sandbox)
     assert client.delete(f"{sandbox}/processes/k").status_code == 204
     assert _code(client.delete(f"{sandbox}/processes/{'a' * 65}")) == (422, "invalid_request")
-
-
-def test_old_keys_are_forgotten_but_never_those_of_running_commands(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(keys, "_REMEMBER_KEYS", 2)
-    found = keys.Keys()
-    running = found.claim("running")
-    for name in ("a", "b", "c"):
-        found.claim(name).ended.set()
-    assert list(found._runs) == ["running", "c"]
-    assert not running.ended.is_set()
 
 
 def test_output_over_the_limit_is_cut_in_the_middle(client: httpx.Client, sandbox: str) -> None:

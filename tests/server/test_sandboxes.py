@@ -131,7 +131,11 @@ def test_a_delete_during_a_create_leaves_nothing(
         (NoCapacityError("full"), (503, "no_capacity")),
         (NotSupportedError("image", "not here"), (422, "not_supported")),
         (CommandNotRunnableError(127, "x: not found"), (422, "invalid_service")),
-        (PermissionError(errno.EACCES, "no", "/usr/x"), (403, "permission_denied")),
+        (PermissionError(errno.EACCES, "no", "/host/x"), (503, "no_capacity")),
+        (OSError(errno.EMFILE, "no more"), (503, "no_capacity")),
+        (OSError(errno.ENOSPC, "full", "/host/x"), (507, "no_space")),
+        (OSError(errno.EDQUOT, "full", "/host/x"), (507, "no_space")),
+        (OSError("/host/x is odd"), (503, "no_capacity")),
         (RuntimeError("bug"), (500, "internal_error")),
     ],
 )
@@ -140,7 +144,9 @@ def test_a_create_that_failed_may_be_repeated(
 ) -> None:
     path = _new()
     engine.create_error = error
-    assert _code(client.put(path, json=HOST)) == expected
+    answer = client.put(path, json=HOST)
+    assert _code(answer) == expected
+    assert "/host" not in answer.text  # the paths of the server are not for its clients
     assert _code(client.get(path)) == (404, "sandbox_not_found")
     engine.create_error = None
     assert client.put(path, json=HOST).status_code == 201
