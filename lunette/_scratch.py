@@ -91,29 +91,49 @@ def _lock(path: Path) -> int | None:
 
 
 def remove_tree(path: Path) -> None:
-    """Remove a tree that somebody hostile may have shaped, but nobody changes any more.
+    """Remove a tree that somebody hostile may have shaped, and may still be changing.
 
-    However deep it is, this needs no recursion and two descriptors: directories are moved up to the
-    top before they are emptied. (A recursive removal ends in RecursionError at a thousand levels.)
+    Nothing is followed or changed by its name. However deep the tree is, this needs no recursion
+    and two descriptors: directories are moved up to the top before they are emptied. (A recursive
+    removal ends in RecursionError at a thousand levels.)
     """
     try:
-        top = os.open(path, _DIRECTORY)
+        top = _open_directory(path)
     except FileNotFoundError:
         return
     try:
-        os.fchmod(top, 0o700)
         names = (f".{_PREFIX}{n}" for n in itertools.count())
         while entries := _some_entries(top):
             for entry in entries:
                 _remove_entry(entry, top=top, names=names)
+        # The mark goes last: a removal that fails midway is then done by the next sweep.
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(_MARK, dir_fd=top)
     finally:
         os.close(top)
     path.rmdir()
 
 
+def _open_directory(name: str | Path, *, within: int | None = None) -> int:
+    """Open a directory, and no link to one, and make it ours to change, whatever its mode was."""
+    try:
+        fd = os.open(name, _DIRECTORY, dir_fd=within)
+    except PermissionError:
+        closed = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=within)
+        try:
+            same = Path(f"/proc/self/fd/{closed}")
+            same.chmod(stat.S_IRWXU)
+            fd = os.open(same, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        finally:
+            os.close(closed)
+    os.fchmod(fd, stat.S_IRWXU)
+    return fd
+
+
 def _some_entries(fd: int) -> list[tuple[str, bool]]:
     with os.scandir(fd) as found:
-        return [(e.name, e.is_dir(follow_symlinks=False)) for e in itertools.islice(found, 1000)]
+        entries = (e for e in found if e.name != _MARK)
+        return [(e.name, e.is_dir(follow_symlinks=False)) for e in itertools.islice(entries, 1000)]
 
 
 def _remove_entry(entry: tuple[str, bool], *, top: int, names: Iterator[str]) -> None:
@@ -121,15 +141,16 @@ def _remove_entry(entry: tuple[str, bool], *, top: int, names: Iterator[str]) ->
     if not is_directory:
         os.unlink(name, dir_fd=top)
         return
-    os.chmod(name, stat.S_IRWXU, dir_fd=top)
-    inner = os.open(name, _DIRECTORY, dir_fd=top)
+    inner = _open_directory(name, within=top)
     try:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(_MARK, dir_fd=inner)
         while found := _some_entries(inner):
             for child, child_is_directory in found:
                 if not child_is_directory:
                     os.unlink(child, dir_fd=inner)
                     continue
-                os.chmod(child, stat.S_IRWXU, dir_fd=inner)  # else it cannot get another parent
+                os.close(_open_directory(child, within=inner))  # else it cannot change its parent
                 _move_up(child, inner=inner, top=top, names=names)
     finally:
         os.close(inner)

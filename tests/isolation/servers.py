@@ -40,6 +40,7 @@ class Server:
 def serving(mode: str, *weaknesses: str, closed: bool = False) -> Generator[Server]:
     """Run a server as `root` or as an ordinary `user`, without the walls that *weaknesses* name."""
     directory = Path(tempfile.mkdtemp(prefix="test-isolation-"))
+    directory.chmod(0o711)
     log = directory / "log"
     log.write_text(f"{SECRET}\n")
     log.chmod(0o666)  # what a descriptor could be reopened for
@@ -54,6 +55,7 @@ def serving(mode: str, *weaknesses: str, closed: bool = False) -> Generator[Serv
     environment = {
         "PATH": os.environ["PATH"],
         "HOME": str(directory),
+        "TMPDIR": str(directory),  # so that what a killed server leaves goes with the test
         "LUNETTE_TEST_LOG": str(log),
         "LUNETTE_TEST_SECRET": SECRET,
     }

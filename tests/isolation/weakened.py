@@ -219,7 +219,7 @@ def apply(names: list[str]) -> None:
     from lunette.server.engines.bubblewrap import _forkserver
 
     here = str(Path(__file__).resolve().parent)
-    path = f"sys.path[:0] = [sys.argv[3], {here!r}]"
+    path = f"sys.path.insert(0, {here!r})"
     weaken = ";".join(f"weakened.{name}()" for name in inside) or "pass"
     _forkserver._MAIN = (
         f"import sys; {path}; import weakened; {weaken}; from {_FORGET} import main; main()"

@@ -42,7 +42,7 @@ _READ_ONLY = (
     "/sbin",
     "/usr",
 )
-_WRITABLE = ("/root", "/run", "/tmp", "/workspace")
+_WRITABLE = ("/root", "/run", "/tmp", "/var/tmp", "/workspace")
 
 
 def bwrap_arguments(spec: SandboxSpec, *, image: HostImage, disk: Path, ranged: bool) -> str:

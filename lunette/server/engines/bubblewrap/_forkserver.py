@@ -20,10 +20,9 @@ __all__ = ["ForkServer"]
 
 _START_SECONDS = 20.0
 _ANSWER_SECONDS = 10.0
-_MAIN = (
-    "import sys; sys.path.insert(0, sys.argv[3]);"
-    "from lunette.server.engines.bubblewrap.inside.forkserver import main; main()"
-)
+_END_SECONDS = 10.0
+# The way to this package is in the environment: unlike arguments, no sandbox ever reads that.
+_MAIN = "from lunette.server.engines.bubblewrap.inside.forkserver import main; main()"
 # Not -I: it implies -E, and then PYTHONHOME, without which a Python in a memfd finds no library, is
 # ignored.
 _FLAGS = ("-S", "-P", "-s")
@@ -39,11 +38,11 @@ class ForkServer:
         self._channel = Channel(sock)
 
     @classmethod
-    async def start(cls) -> ForkServer:
-        """Start it from this loop's thread: it is killed when the thread that started it ends."""
+    async def start(cls, lock: int) -> ForkServer:
+        """Start it; it keeps *lock*, a descriptor, for as long as anything of it lives."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            server = cls(_spawn(theirs.fileno()), ours)
+            server = cls(_spawn(theirs.fileno(), lock), ours)
         try:
             hello, _ = await server._channel.open(deadline=_START_SECONDS)
             _check_python(hello)
@@ -85,12 +84,16 @@ class ForkServer:
         return ours
 
     async def aclose(self) -> None:
+        """Hang up: the fork server ends what is left below it, and then itself."""
         self._channel.close()
-        self._process.kill()
-        await asyncio.to_thread(self._process.wait)
+        try:
+            await asyncio.to_thread(self._process.wait, _END_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            await asyncio.to_thread(self._process.wait)
 
 
-def _spawn(fd: int) -> subprocess.Popen[bytes]:
+def _spawn(fd: int, lock: int) -> subprocess.Popen[bytes]:
     program = interpreter()
     if program is None:
         raise EngineUnavailableError(f"no Python interpreter below {sys.base_prefix}/bin")
@@ -99,10 +102,14 @@ def _spawn(fd: int) -> subprocess.Popen[bytes]:
     libraries = ":".join(f"{sys.base_prefix}/{name}" for name in ("lib", "lib64"))
     try:
         return subprocess.Popen(
-            ["lunette-forkserver", *_FLAGS, "-c", _MAIN, str(fd), str(os.getpid()), root],
+            ["lunette-forkserver", *_FLAGS, "-c", _MAIN, str(fd), str(lock)],
             executable=f"/proc/self/fd/{python}",
-            env={"PYTHONHOME": sys.base_prefix, "LD_LIBRARY_PATH": libraries},
-            pass_fds=(fd, python),
+            env={
+                "PYTHONHOME": sys.base_prefix,
+                "PYTHONPATH": root,
+                "LD_LIBRARY_PATH": libraries,
+            },
+            pass_fds=(fd, lock, python),
             cwd="/",
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

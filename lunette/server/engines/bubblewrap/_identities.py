@@ -4,10 +4,10 @@ one.
 
 from __future__ import annotations
 
-import contextlib
+import fcntl
 import os
 import random
-import socket
+from pathlib import Path
 
 from attrs import field, frozen
 
@@ -19,6 +19,7 @@ __all__ = ["IdRange", "take_range"]
 _FIRST, _END = 0x7000_0000, 0x7FFE_0000
 _COUNT = 65_536
 _TRIES = 64
+_LOCKS = Path("/run/lunette/ids")
 
 
 @frozen
@@ -27,25 +28,37 @@ class IdRange:
 
     base: int
     count: int
-    _lock: socket.socket = field(repr=False, eq=False)
+    _path: Path = field(repr=False, eq=False)
+    _lock: int = field(repr=False, eq=False)
 
     def release(self) -> None:
-        self._lock.close()
+        self._path.unlink(missing_ok=True)
+        os.close(self._lock)
 
 
 def take_range() -> IdRange:
-    """Take a free range. The lock is an abstract socket: it is the machine's, and no death leaves
-    it behind.
-    """
+    """Take a free range, by a lock on a file that only root can reach."""
     slots = (_END - _FIRST) // _COUNT
+    _LOCKS.mkdir(mode=0o700, parents=True, exist_ok=True)
     for _ in range(_TRIES):
         slot = random.SystemRandom().randrange(slots)
-        lock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        with contextlib.suppress(OSError):
-            lock.bind(f"\0lunette/ids/{slot}")
-            return IdRange(_FIRST + slot * _COUNT, _COUNT, lock)
-        lock.close()
+        path = _LOCKS / str(slot)
+        lock = _lock(path)
+        if lock is not None:
+            return IdRange(_FIRST + slot * _COUNT, _COUNT, path, lock)
     raise NoCapacityError(f"no free range of user ids among {slots} (tried {_TRIES})")
+
+
+def _lock(path: Path) -> int | None:
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if path.stat().st_ino == os.fstat(fd).st_ino:
+            return fd
+    except (BlockingIOError, FileNotFoundError):  # taken, or just given back
+        pass
+    os.close(fd)
+    return None
 
 
 def is_root() -> bool:

@@ -43,6 +43,11 @@ class _Process:
     def key(self) -> _Key:
         return self.pid, self.started
 
+    @property
+    def over(self) -> bool:
+        """A process whose first thread has ended shows as a zombie and may live on in others."""
+        return self.state in _ENDED and self.threads <= 1
+
 
 @define
 class Hunt:
@@ -128,7 +133,7 @@ def _descendants(root: int, end: float) -> list[_Process]:
     while pending and time.monotonic() < end:
         pid = pending.pop()
         process = _look(pid)
-        if process is None or process.state in _ENDED:
+        if process is None or process.over:
             continue
         found.append(process)
         pending += _children(pid, threads=process.threads)
@@ -136,12 +141,7 @@ def _descendants(root: int, end: float) -> list[_Process]:
 
 
 def _children(pid: int, *, threads: int) -> list[int]:
-    tasks = [str(pid)]
-    if threads > 1:
-        try:
-            tasks = os.listdir(f"/proc/{pid}/task")  # noqa: PTH208, names are what is wanted
-        except OSError:
-            return []
+    tasks = _tasks(pid) if threads > 1 else [str(pid)]
     return [int(c) for task in tasks for c in _read(f"/proc/{pid}/task/{task}/children").split()]
 
 
@@ -151,7 +151,24 @@ def _look(pid: int) -> _Process | None:
         return None
     fields = stat.rpartition(")")[2].split()  # the name before it can hold anything
     state, parent, session, threads, started = (fields[n] for n in (0, 1, 3, 17, 19))
+    if int(threads) > 1:
+        state = _state_of_threads(pid)
     return _Process(pid, state, int(parent), int(session), int(threads), started)
+
+
+def _state_of_threads(pid: int) -> str:
+    """Return the state of a thread that moves, if one does."""
+    stats = [_read(f"/proc/{pid}/task/{task}/stat") for task in _tasks(pid)]
+    states = {stat.rpartition(b")")[2].split()[0].decode() for stat in stats if stat}
+    moving = states - {*_STILL, *_ENDED}
+    return next(iter(moving or states & {*_STILL} or {"Z"}))
+
+
+def _tasks(pid: int) -> list[str]:
+    try:
+        return os.listdir(f"/proc/{pid}/task")  # noqa: PTH208, names are what is wanted
+    except OSError:
+        return []
 
 
 def _read(path: str) -> bytes:
@@ -173,7 +190,7 @@ def _read(path: str) -> bytes:
 
 def _is_alive(process: _Process) -> bool:
     now = _look(process.pid)
-    return now is not None and now.key == process.key and now.state not in _ENDED
+    return now is not None and now.key == process.key and not now.over
 
 
 def _signal(process: _Process, number: int) -> None:

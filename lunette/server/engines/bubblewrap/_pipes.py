@@ -15,6 +15,7 @@ from lunette.server.engines.protocol import NoCapacityError
 __all__ = ["InputPipe", "OutputPipe", "Pipes"]
 
 _CHUNK = 256 * 1024
+_DISCARD_SECONDS = 0.05
 
 
 class OutputPipe:
@@ -41,6 +42,8 @@ class OutputPipe:
         try:
             chunk = os.read(self._fd, _CHUNK if self._left is None else min(_CHUNK, self._left))
         except BlockingIOError:
+            # After the end nothing more is owed, even if a child took back what `finish` counted.
+            self.ended = self._left is not None
             return b""
         if self._left is not None:
             self._left -= len(chunk)
@@ -63,9 +66,13 @@ class OutputPipe:
         if self._fd >= 0:
             self._loop.remove_reader(self._fd)
 
+    @property
+    def closed(self) -> bool:
+        return self._fd < 0
+
     def discard(self) -> None:
         """Throw away what still comes, so that a child that lives on neither blocks nor dies of
-        SIGPIPE.
+        SIGPIPE; unhurriedly, so that a loud one takes nobody's time.
         """
         if self._fd >= 0:
             self._loop.add_reader(self._fd, self._discard)
@@ -77,6 +84,9 @@ class OutputPipe:
             return
         if not chunk:
             self.close()
+            return
+        self._loop.remove_reader(self._fd)
+        self._loop.call_later(_DISCARD_SECONDS, self.discard)
 
     def close(self) -> None:
         if self._fd < 0:

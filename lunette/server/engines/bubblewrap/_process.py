@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Literal
 
 from lunette.server.engines.bubblewrap._channel import set_done
-from lunette.server.engines.bubblewrap._pipes import OutputPipe
+from lunette.server.engines.bubblewrap._pipes import InputPipe, OutputPipe
 from lunette.server.engines.protocol import Exit, SandboxGoneError, Status
 
 __all__ = ["BubblewrapProcess"]
@@ -24,11 +24,15 @@ class BubblewrapProcess:
         pid: int,
         stdout: OutputPipe,
         stderr: OutputPipe,
+        stdin: InputPipe | None,
         kill: Callable[[], Awaitable[None]],
+        discard: Callable[[OutputPipe], None],
     ) -> None:
         self.pid = pid
         self._pipes: tuple[tuple[Literal[1, 2], OutputPipe], ...] = ((1, stdout), (2, stderr))
+        self._stdin = stdin
         self._kill = kill
+        self._discard = discard
         loop = asyncio.get_running_loop()
         self._exit: asyncio.Future[Exit] = loop.create_future()
         self._exit.add_done_callback(lambda f: f.cancelled() or f.exception())  # nobody has to wait
@@ -52,7 +56,7 @@ class BubblewrapProcess:
                     await asyncio.sleep(0)  # others want the loop too
         finally:
             for _, pipe in self._pipes:
-                pipe.discard()
+                self._discard(pipe)
 
     @property
     def _over(self) -> bool:
@@ -88,6 +92,7 @@ class BubblewrapProcess:
         """The worker says that the command is over; *code* is negative for a signal, as Python has
         it.
         """
+        self._close_input()
         for _, pipe in self._pipes:
             pipe.finish()
         if not self._exit.done():
@@ -97,7 +102,13 @@ class BubblewrapProcess:
 
     def lost(self, status: Status) -> None:
         """The sandbox is gone, and the command with it."""
+        self._close_input()
         for _, pipe in self._pipes:
             pipe.close()
         if not self._exit.done():
             self._exit.set_exception(SandboxGoneError(status))
+
+    def _close_input(self) -> None:
+        """What a command did not read is nobody's, though a child may still hold the other end."""
+        if self._stdin is not None:
+            self._stdin.close()

@@ -17,7 +17,7 @@ from lunette.server.engines.bubblewrap._channel import Channel, DeadChannelError
 from lunette.server.engines.bubblewrap._files import OpenFile, in_thread, os_error, write_all
 from lunette.server.engines.bubblewrap._identities import IdRange
 from lunette.server.engines.bubblewrap._killing import Hunt
-from lunette.server.engines.bubblewrap._pipes import Pipes
+from lunette.server.engines.bubblewrap._pipes import OutputPipe, Pipes
 from lunette.server.engines.bubblewrap._process import BubblewrapProcess
 from lunette.server.engines.bubblewrap.inside.wire import MARKER, Message
 from lunette.server.engines.protocol import (
@@ -37,6 +37,7 @@ ANSWER_SECONDS = 10.0
 _KILL_SECONDS = 20.0
 _DEATH_SECONDS = 1.0
 _WORKER_SECONDS = 5.0
+_MOST_DISCARDED = 64
 
 
 class BubblewrapSandbox:
@@ -65,6 +66,7 @@ class BubblewrapSandbox:
         self._env = env
         self._ended = ended
         self._processes: dict[int, BubblewrapProcess] = {}
+        self._discarded: list[OutputPipe] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._gone = asyncio.Event()
         self._killing = asyncio.Lock()  # one freeze at a time
@@ -110,9 +112,21 @@ class BubblewrapSandbox:
             pid=answer["pid"],
             stdout=pipes.stdout,
             stderr=pipes.stderr,
+            stdin=pipes.stdin,
             kill=lambda: self._kill(answer["pid"], marker=marker),
+            discard=self._discard,
         )
         return process
+
+    def _discard(self, pipe: OutputPipe) -> None:
+        """Keep emptying *pipe* for the children of its command; of many, the oldest is given up."""
+        if pipe.closed:
+            return
+        pipe.discard()
+        self._discarded = [p for p in self._discarded if not p.closed]
+        self._discarded.append(pipe)
+        if len(self._discarded) > _MOST_DISCARDED:
+            self._discarded.pop(0).close()
 
     async def _exec_answer(self, message: Message, fds: list[int]) -> Message:
         answer, _ = await self._ask(message, fds)
@@ -150,9 +164,9 @@ class BubblewrapSandbox:
                 self._thawed.set()
 
     async def _kill_frozen(self, hunt: Hunt) -> None:
-        await self._ask({"op": "freeze"})
+        answer, _ = await self._ask({"op": "freeze"})
         _signal_pidfd(self._pid1, signal.SIGSTOP)
-        if not await in_thread(hunt.kill_and_thaw, _KILL_SECONDS):
+        if not (answer.get("frozen") and await in_thread(hunt.kill_and_thaw, _KILL_SECONDS)):
             self._fail("a command could not be ended")
 
     async def run_main(self, argv: tuple[str, ...]) -> None:
@@ -269,7 +283,8 @@ class BubblewrapSandbox:
             self._ids.release()
 
     async def _end_processes(self) -> None:
-        await wait_for_end(self._pid1, deadline=ANSWER_SECONDS)
+        if not await wait_for_end(self._pid1, deadline=ANSWER_SECONDS):
+            raise TimeoutError("the sandbox does not end; its files are left to the next try")
         # The worker goes by itself when it has reaped bwrap, which would else be a zombie of
         # somebody else's.
         if not await wait_for_end(self._worker, deadline=_WORKER_SECONDS):

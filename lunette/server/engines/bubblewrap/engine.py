@@ -71,6 +71,7 @@ _SERVICE_KEYS = frozenset(
     }
 )
 _PROCESSES = 4096  # a sandbox
+_BWRAPS_OWN = ("newroot", "oldroot")
 _DEEPEST = 64  # each level of a working_dir is something that bwrap has to do
 _SPARE = SandboxSpec(id="spare", image="host")
 
@@ -112,6 +113,7 @@ class BubblewrapEngine:
             filter_program()
         except UnsupportedArchitectureError as error:
             raise EngineUnavailableError(str(error)) from error
+        os.umask(0o022)  # what sandboxes share is read by all of them and written by none
         state = Scratch.create(mode=0o711 if self._ranged else 0o700)
         try:
             # Not in a thread: at each of its many short waits it would lose the interpreter lock to
@@ -143,7 +145,9 @@ class BubblewrapEngine:
     async def _live_forkserver(self) -> ForkServer:
         async with self._forking:
             if self._forkserver is None or not self._forkserver.alive:
-                self._forkserver = await ForkServer.start()
+                if self._ready is None:
+                    raise EngineUnavailableError("the engine is not started")
+                self._forkserver = await ForkServer.start(self._ready.state.fd)
                 await self._bind()
             return self._forkserver
 
@@ -185,8 +189,7 @@ class BubblewrapEngine:
         return Handle(spec.id)
 
     async def _create(self, spec: SandboxSpec) -> None:
-        if len(Path(spec.working_dir).parts) > _DEEPEST:
-            raise NotSupportedError("working_dir", f"working_dir is deeper than {_DEEPEST} levels")
+        _check_working_dir(spec.working_dir)
         if spec.image not in self.capabilities.images:
             raise NotSupportedError(
                 "image", f"the bubblewrap engine has no image {spec.image!r}, only 'host'"
@@ -309,6 +312,17 @@ class BubblewrapEngine:
             raise SandboxGoneError(
                 Status(state=State.LOST, reason="this engine does not have it")
             ) from None
+
+
+def _check_working_dir(path: str) -> None:
+    """Refuse what bwrap, which makes the directories, could follow to somewhere else."""
+    parts = path.strip("/").split("/")
+    if path.startswith("//") or (path != "/" and {"", ".", ".."} & set(parts)):
+        raise NotSupportedError("working_dir", "working_dir must be plain: no '.', '..' or '//'")
+    if parts[0] in _BWRAPS_OWN or len(parts) > _DEEPEST:
+        raise NotSupportedError(
+            "working_dir", f"working_dir is deeper than {_DEEPEST} levels, or a name of bwrap's own"
+        )
 
 
 def _prepare(state: Scratch, *, ranged: bool) -> _Ready:

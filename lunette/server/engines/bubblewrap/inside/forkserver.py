@@ -7,44 +7,71 @@ module after it entered a sandbox would find the sandbox's.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import signal
 import socket
 import sys
+import time
 import traceback
 from types import ModuleType
 
 from lunette.server.engines.bubblewrap.inside import kernel, wire
+from lunette.server.engines.bubblewrap.inside.launching import first_children
 from lunette.server.engines.bubblewrap.inside.worker import Worker
 
 __all__ = ["main"]
 
+_PAUSE_SECONDS = 0.002
+
 
 def main() -> None:
-    """Serve the socket whose descriptor is the first argument, until the server is gone."""
-    fd, parent = int(sys.argv[1]), int(sys.argv[2])
-    sock = socket.socket(fileno=_keep_only(fd))
+    """Serve the socket whose descriptor is the first argument, until the server is gone.
+
+    The second is that of the lock on the server's directory, held as long as anybody lives who has
+    something in it.
+    """
+    fds = [int(argument) for argument in sys.argv[1:3]]
+    _keep_only(fds)
+    sock = socket.socket(fileno=fds[0])
     os.setsid()
-    kernel.die_with_parent(parent)
+    kernel.adopt_orphans()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # workers are reaped by the kernel
     os.umask(0o022)
     _forget_how_to_import(keep=traceback)  # which an unhandled error would else import
     gc.freeze()
-    wire.send(sock, {"ready": True, "python": sys.version, "prefix": sys.base_prefix})
-    while received := wire.receive(sock):
-        _answer(sock, *received)
+    try:
+        wire.send(sock, {"ready": True, "python": sys.version, "prefix": sys.base_prefix})
+        while received := wire.receive(sock):
+            _answer(sock, *received)
+    finally:
+        _end_family()
 
 
-def _keep_only(fd: int) -> int:
-    """Close what was inherited besides the standard streams and *fd*, and let no command inherit
-    that.
+def _end_family() -> None:
+    """Kill whatever is left below: the server is gone, and nobody else knows of it.
+
+    No process of a sandbox can be anywhere else, since orphans come here, and none can reach this
+    process.
     """
-    os.closerange(3, fd)
-    os.closerange(fd + 1, os.sysconf("SC_OPEN_MAX"))
-    os.set_inheritable(fd, False)
-    return fd
+    while children := first_children(os.getpid()):
+        for child in children:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
+        time.sleep(_PAUSE_SECONDS)
+
+
+def _keep_only(fds: list[int]) -> None:
+    """Close what was inherited but the standard streams and *fds*, which no command inherits."""
+    first = 3
+    for fd in sorted(fds):
+        os.closerange(first, fd)
+        os.set_inheritable(fd, False)
+        first = fd + 1
+    os.closerange(first, os.sysconf("SC_OPEN_MAX"))
 
 
 def _answer(sock: socket.socket, message: wire.Message, fds: list[int]) -> None:
@@ -72,16 +99,12 @@ def _bind(mounts: list[tuple[str, str]]) -> None:
 
 
 def _fork_worker(sock: socket.socket, fds: list[int]) -> None:
-    parent = os.getpid()
     if os.fork():
         return
     try:
         sock.close()
         os.setsid()
-        signal.signal(
-            signal.SIGINT, signal.SIG_DFL
-        )  # what is ignored stays ignored in every command
-        Worker(socket.socket(fileno=fds[0]), parent=parent).serve()
+        Worker(socket.socket(fileno=fds[0])).serve()
     finally:
         os._exit(1)  # whatever happened: a worker never comes back into the fork server's loop
 

@@ -12,8 +12,8 @@ from lunette.server.engines.bubblewrap.inside.seccomp import filter_program
 
 __all__ = [
     "CLONE_NEWNS",
+    "adopt_orphans",
     "bind_mount",
-    "die_with_parent",
     "drop_capabilities",
     "enter_namespaces",
     "make_mounts_private",
@@ -34,12 +34,11 @@ _CLONE = {
     "user": 0x10000000,
 }
 _NS_GET_USERNS = 0xB701
-_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_SECCOMP = 1, 4, 22
+_PR_SET_DUMPABLE, _PR_SET_SECCOMP, _PR_SET_CHILD_SUBREAPER = 4, 22, 36
 _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 24, 38, 47, 4
 _CAPABILITY_VERSION_3 = 0x20080522
 _LAST_CAPABILITY = 63
 _MS_BIND, _MS_REC, _MS_PRIVATE = 0x1000, 0x4000, 0x40000
-_SIGKILL = 9
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -80,13 +79,9 @@ def _mount(source: str | None, target: str, flags: int) -> None:
     )
 
 
-def die_with_parent(parent: int) -> None:
-    """Be killed when *parent* ends. Forgotten by the kernel at each change of identity, so call it
-    after those.
-    """
-    _prctl(_PR_SET_PDEATHSIG, _SIGKILL)
-    if os.getppid() != parent:  # it ended before we asked
-        os._exit(1)
+def adopt_orphans() -> None:
+    """Become the parent of every descendant whose own parent ends."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
 def enter_namespaces(pid: int) -> None:

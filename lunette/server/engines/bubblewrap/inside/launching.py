@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import select
 import signal
 import socket
@@ -20,6 +21,7 @@ __all__ = [
     "STATUS_FD",
     "FailedStartError",
     "Launched",
+    "first_children",
     "launch",
 ]
 
@@ -60,6 +62,12 @@ def launch(message: Message, fds: list[int], *, deadline: float) -> Launched:
         0: lifeline,
         2: fds[1],
     }
+    if message["base"] is not None:
+        # The kernel takes it as the limit of the whole user namespace, however many ids that has.
+        # (A user's own processes would count towards it; there is but one id in such a sandbox.)
+        _, hard = resource.getrlimit(resource.RLIMIT_NPROC)
+        soft = message["processes"]
+        resource.setrlimit(resource.RLIMIT_NPROC, (soft, hard))
     _wear(message["base"])
     bwrap = os.posix_spawn(
         f"/proc/self/fd/{fds[0]}",
@@ -87,6 +95,16 @@ def launch(message: Message, fds: list[int], *, deadline: float) -> Launched:
         signal.pidfd_send_signal(pid1_fd, signal.SIGKILL)
         raise
     return Launched(bwrap, pid1, pid1_fd)
+
+
+def first_children(pid: int) -> list[int]:
+    """The children of a process with one thread, as pids of the host."""
+    path = f"/proc/{pid}/task/{pid}/children"
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return [int(child) for child in os.read(fd, 4096).split()]
+    finally:
+        os.close(fd)
 
 
 def _memfd(content: bytes) -> int:

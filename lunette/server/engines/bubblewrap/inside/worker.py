@@ -8,6 +8,7 @@ costs one vfork.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import resource
 import select
@@ -18,7 +19,12 @@ from collections.abc import Callable
 from typing import Any
 
 from lunette.server.engines.bubblewrap.inside import files, kernel, wire
-from lunette.server.engines.bubblewrap.inside.launching import FailedStartError, Launched, launch
+from lunette.server.engines.bubblewrap.inside.launching import (
+    FailedStartError,
+    Launched,
+    first_children,
+    launch,
+)
 from lunette.server.engines.bubblewrap.inside.wire import MARKER, Message
 
 __all__ = ["Worker"]
@@ -32,9 +38,8 @@ _DEFAULT_SIGNALS = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
 class Worker:
     """Answers the messages of the server over *sock* until the sandbox or the server is gone."""
 
-    def __init__(self, sock: socket.socket, *, parent: int) -> None:
+    def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
-        self._parent = parent
         self._commands: dict[int, int] = {}  # pid -> the id of its message
         self._uploads = files.Uploads()
         self._bwrap = 0
@@ -61,20 +66,23 @@ class Worker:
             wire.send(self._sock, {"error": str(error), "working_dir": self._working_dir})
             return
         self._report_ready(launched)
-        self._loop(children)
+        try:
+            self._loop(children)
+        finally:
+            # Whatever ended this, nothing of the sandbox may go on: pid 1 asked to die with bwrap,
+            # but a sandbox can take that back by tracing its own pid 1.
+            _kill(launched.pid1_fd)
 
     def _start(self, message: Message, fds: list[int]) -> Launched:
-        # Only after the launch does this process ask to die with the fork server: before, it would
-        # leave behind what bwrap has begun and not yet tied to anybody.
         launched = launch(message, fds, deadline=time.monotonic() + message["deadline"])
         self._bwrap = launched.bwrap
         try:
+            _limit_first(launched.pid1, message["processes"])
             _become(message["base"])
-            kernel.die_with_parent(self._parent)
             kernel.enter_namespaces(launched.pid1)
             self._settle(message)
         except BaseException:
-            signal.pidfd_send_signal(launched.pid1_fd, signal.SIGKILL)
+            _kill(launched.pid1_fd)
             raise
         return launched
 
@@ -89,7 +97,6 @@ class Worker:
         kernel.no_new_privileges()
         kernel.set_seccomp()
         kernel.set_dumpable(False)
-        kernel.die_with_parent(self._parent)
         self._null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
         self._work(message, [])
 
@@ -103,7 +110,6 @@ class Worker:
         worker = os.pidfd_open(os.getpid())
         pids = {"pid1": launched.pid1, "worker": os.getpid()}
         wire.send(self._sock, {"ready": True, **pids}, [launched.pid1_fd, worker])
-        os.close(launched.pid1_fd)
         os.close(worker)
 
     def _watch_children(self) -> int:
@@ -157,8 +163,11 @@ class Worker:
                 "path": _text(error.filename),
                 "kind": type(error).__name__,
             }
+        except RecursionError:  # a chain of links that is longer than any file system follows
+            answer = {"errno": errno.ELOOP, "path": None, "kind": "OSError"}
         except ValueError as error:  # a name that no file system takes
-            answer = {"errno": 22, "path": None, "kind": "ValueError", "detail": str(error)}
+            detail = str(error)
+            answer = {"errno": errno.EINVAL, "path": None, "kind": "OSError", "detail": detail}
         finally:
             for fd in fds:
                 os.close(fd)
@@ -167,10 +176,10 @@ class Worker:
             os.close(fd)
         return True
 
-    def _freeze(self, message: Message, _: list[int]) -> tuple[Message, list[int]]:
+    def _freeze(self, message: Message, fds: list[int]) -> tuple[Message, list[int]]:
         """Stop every process of the sandbox, all at once, so that nobody can fork away."""
-        os.waitpid(_fork_into(_stop_everybody), 0)
-        return {}, []
+        _, status = os.waitpid(_fork_into(_stop_everybody), 0)
+        return {"frozen": status == 0}, []
 
     def _open(self, message: Message, _: list[int]) -> tuple[Message, list[int]]:
         fd = files.open_for_reading(message["path"])
@@ -256,17 +265,34 @@ def _forbid_user_namespaces() -> None:
     os.close(fd)
 
 
+def _kill(pidfd: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+
+
+def _limit_first(pid1: int, processes: int) -> None:
+    """Limit who was there before: by tracing them a command can have them fork."""
+    for pid in (pid1, *first_children(pid1)):
+        for number, limit in _limits(processes).items():
+            resource.prlimit(pid, number, (limit, limit))
+
+
 def _limit_resources(processes: int) -> None:
-    """Set what every command inherits. Processes are counted per sandbox, since it has its own user
-    namespace.
-    """
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    files_limit = _MAX_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _MAX_OPEN_FILES)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (files_limit, files_limit))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    _, hard = resource.getrlimit(resource.RLIMIT_NPROC)
-    limit = processes if hard == resource.RLIM_INFINITY else min(hard, processes)
-    resource.setrlimit(resource.RLIMIT_NPROC, (limit, limit))
+    """Set what every command inherits."""
+    for number, limit in _limits(processes).items():
+        resource.setrlimit(number, (limit, limit))
+
+
+def _limits(processes: int) -> dict[int, int]:
+    wanted = {
+        resource.RLIMIT_NOFILE: _MAX_OPEN_FILES,
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_NPROC: processes,
+    }
+    hard = {number: resource.getrlimit(number)[1] for number in wanted}
+    return {
+        n: w if hard[n] == resource.RLIM_INFINITY else min(w, hard[n]) for n, w in wanted.items()
+    }
 
 
 def _text(filename: object) -> str | None:
