@@ -37,6 +37,17 @@ def no_configuration(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: Any) -> 
     return home
 
 
+@pytest.fixture
+def few_descriptors() -> Generator[int]:
+    """Lower the soft limit of this process, and say what the hard one is."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(1024, hard - 1), hard))
+    yield hard
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
 class WireServer(ThreadingHTTPServer):
     """A real HTTP server that knows just enough of the contract, and keeps a diary."""
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import shlex
 import signal
 import socket
@@ -209,6 +210,12 @@ def test_serve_does_not_print_a_key_that_was_given(
         out, err = server.process.communicate(timeout=GUARD)
         assert "given-key" not in out + err
         assert "GET /sandboxes" in err  # a server of your own logs who came
+
+
+def test_serve_may_hold_many_descriptors(few_descriptors: int) -> None:
+    with _serve("--port", "0", "--api-key", "k") as server:
+        found = resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE)
+        assert found == (few_descriptors, few_descriptors)
 
 
 def test_serve_names_more_hosts() -> None:

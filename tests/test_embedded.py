@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pty
+import resource
 import select
 import signal
 import stat
@@ -177,6 +178,15 @@ def test_no_command_inherits_ignored_signals(server: _embedded.EmbeddedServer) -
     ignored = _status(server.pid)["SigIgn"]
     for number in (signal.SIGINT, signal.SIGHUP):
         assert not int(ignored, 16) & (1 << (number - 1))
+
+
+def test_it_may_hold_many_descriptors_and_the_client_as_before(
+    few_descriptors: int, server: _embedded.EmbeddedServer
+) -> None:
+    assert _healthy(server.socket_path)
+    found = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
+    assert found == (few_descriptors, few_descriptors)
+    assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] < few_descriptors
 
 
 def test_the_key_of_the_client_does_not_reach_it(monkeypatch: pytest.MonkeyPatch) -> None:

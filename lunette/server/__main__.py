@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lunette._scratch import Scratch
+from lunette.server._descriptors import allow_many
 from lunette.server.engines.selection import launch
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ def main() -> None:
     listener_fd, lock_fd, parent = (int(argument) for argument in sys.argv[1:4])
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(message)s")
     _ignore_terminal()
+    allow_many()
     # What the client let us inherit, no sandbox may.
     os.set_inheritable(lock_fd, False)
     os.set_inheritable(listener_fd, False)

@@ -13,6 +13,7 @@ import stat
 from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
 
+from lunette.server._descriptors import allow_many
 from lunette.server._guard import Access
 from lunette.server._http import HTTPServer
 from lunette.server._problems import Problem
@@ -58,6 +59,7 @@ def serve_unix(path: Path, *, engine: str | None = None, announce: Announce) -> 
 def _serve(
     listener: socket.socket, engine: str | None, access: Access | None, ready: Callable[[], object]
 ) -> None:
+    allow_many()
     asyncio.run(_run(listener, Registry(functools.partial(launch, engine)), access, ready))
 
 
