@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 if TYPE_CHECKING:
     from .errors import ConfigError
 
-__all__ = ["EMBEDDED", "HOSTED", "Config", "check_arguments", "config_path", "resolve"]
+__all__ = [
+    "EMBEDDED",
+    "HOSTED",
+    "Config",
+    "check_arguments",
+    "checked_seconds",
+    "config_path",
+    "resolve",
+]
 
 EMBEDDED = "embedded"
 HOSTED = "https://lunette.dev/api"
@@ -45,7 +53,7 @@ def resolve(
     for values, source in ((arguments, "argument"), _environment(), _file()):
         key = key or _checked(values, "api_key", source, _api_key)
         url = url or _checked(values, "base_url", source, _base_url)
-        seconds = seconds or _checked(values, "timeout", source, _timeout)
+        seconds = seconds or _checked(values, "timeout", source, checked_seconds)
     if url is None:
         url = HOSTED if key else EMBEDDED
     # The embedded server wants no key, and none may reach it by way of the environment.
@@ -57,7 +65,7 @@ def check_arguments(api_key: object, base_url: object, timeout: object) -> None:
     values = {"api_key": api_key, "base_url": base_url, "timeout": timeout}
     _checked(values, "api_key", "argument", _api_key)
     _checked(values, "base_url", "argument", _base_url)
-    _checked(values, "timeout", "argument", _timeout)
+    _checked(values, "timeout", "argument", checked_seconds)
 
 
 def config_path() -> Path:
@@ -101,7 +109,7 @@ def _checked(
         return None
     try:
         return check(value)
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         names = {"argument": key, "environment": f"the variable LUNETTE_{key.upper()}"}
         where = names.get(source, f"{key!r} in {source}")
         raise _error(f"{where} {error}") from None
@@ -138,9 +146,12 @@ def _is_web_address(value: str) -> bool:
     return url.scheme in {"http", "https"} and bool(url.host) and not url.query and not url.fragment
 
 
-def _timeout(value: Any) -> float:
+def checked_seconds(value: Any, longest: float = math.inf) -> float:
+    """Check a timeout; the error says what it must be, and the caller what it is of."""
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"must be a number of seconds, not {type(value).__name__}")
+        raise TypeError(f"must be a number of seconds, not {type(value).__name__}")
     if not 0 < value < math.inf:
         raise ValueError(f"must be a number of seconds above 0, not {value}")
+    if value > longest:
+        raise ValueError(f"must be at most {longest} seconds, not {value}")
     return float(value)

@@ -15,6 +15,7 @@ from uuid import uuid4
 
 from .. import errors
 from .._io import IO
+from ..config import checked_seconds
 from . import abandon, may_have_acted, parsed
 
 if TYPE_CHECKING:
@@ -27,6 +28,9 @@ __all__ = ["execute"]
 logger = logging.getLogger(__name__)
 
 _STDERR_IN_LOG = 500
+# As in openapi.yaml.
+_LONGEST_TIMEOUT = 31_536_000
+_LONGEST_PATH = 4096
 
 
 async def execute(
@@ -80,7 +84,7 @@ def _request(
 
     body = ExecRequest(command=_command(command), input_encoding=UNSET)
     if cwd is not None:
-        body.cwd = _text(cwd, "cwd")
+        body.cwd = _cwd(cwd)
     if env is not None:
         body.env = ExecRequestEnv.from_dict(_env(env))
     if timeout is not None:
@@ -109,6 +113,13 @@ def _command(command: object) -> str | list[str]:
     if not words or not words[0]:
         raise ValueError("command must name a program")
     return words
+
+
+def _cwd(value: object) -> str:
+    path = _text(value, "cwd")
+    if len(path) > _LONGEST_PATH:
+        raise ValueError(f"cwd must be at most {_LONGEST_PATH} characters, not {len(path)}")
+    return path
 
 
 def _text(value: object, name: str) -> str:
@@ -148,12 +159,11 @@ def _variable(name: object) -> str:
     return text
 
 
-def _timeout(seconds: object) -> float:
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
-        raise TypeError(f"timeout must be a number of seconds, not {type(seconds).__name__}")
-    if not 0 < seconds < math.inf:
-        raise ValueError(f"timeout must be a number of seconds above 0, not {seconds}")
-    return float(seconds)
+def _timeout(value: object) -> float:
+    try:
+        return checked_seconds(value, _LONGEST_TIMEOUT)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"timeout {error}") from None
 
 
 def _result(wire: ExecResponse) -> ExecResult:
