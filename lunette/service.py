@@ -7,25 +7,13 @@ import os
 from collections.abc import Mapping
 from typing import Any, cast
 
+from ._compose import KEYS
 from .errors import ServiceError
 
-__all__ = ["COMPOSE_KEYS", "checked"]
+__all__ = ["checked"]
 
-# All that the Compose specification knows of a service. What this server's engine cannot do is for
-# the server to refuse, by name; what Compose does not know is a slip, and found here.
-_COMPOSE_KEYS = """
-    annotations attach blkio_config build cap_add cap_drop cgroup cgroup_parent command configs
-    container_name cpu_count cpu_percent cpu_period cpu_quota cpu_rt_period cpu_rt_runtime
-    cpu_shares cpus cpuset credential_spec depends_on deploy develop device_cgroup_rules devices dns
-    dns_opt dns_search domainname entrypoint env_file environment expose extends external_links
-    extra_hosts gpus group_add healthcheck hostname image init ipc isolation label_file labels links
-    logging mac_address mem_limit mem_reservation mem_swappiness memswap_limit models network_mode
-    networks oom_kill_disable oom_score_adj pid pids_limit platform ports post_start pre_stop
-    privileged profiles provider pull_policy pull_refresh_after read_only restart runtime scale
-    secrets security_opt shm_size stdin_open stop_grace_period stop_signal storage_opt sysctls tmpfs
-    tty ulimits use_api_socket user userns_mode uts volumes volumes_from working_dir
-"""
-COMPOSE_KEYS = frozenset(_COMPOSE_KEYS.split())
+# What this server's engine cannot do is for the server to refuse, by name; what Compose does not
+# know is a slip, and found here.
 
 
 def checked(service: object) -> dict[str, Any]:
@@ -48,11 +36,11 @@ def checked(service: object) -> dict[str, Any]:
 def _check_key(key: str, value: object) -> None:
     if key == "x-lunette" and not isinstance(value, Mapping):
         raise ServiceError(f"x-lunette must be a mapping, not {type(value).__name__}")
-    if key in COMPOSE_KEYS or key.startswith("x-"):
+    if key in KEYS or key.startswith("x-"):
         return
     import difflib  # only a slip pays for it
 
-    nearest = difflib.get_close_matches(key, COMPOSE_KEYS, n=1, cutoff=0)
+    nearest = difflib.get_close_matches(key, KEYS, n=1, cutoff=0)
     raise ServiceError(f"Compose knows no service key {key!r}; did you mean {nearest[0]!r}?")
 
 

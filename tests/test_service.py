@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from lunette._compose import KEYS
 from lunette.errors import ServiceError
-from lunette.service import COMPOSE_KEYS, checked
+from lunette.service import checked
 
 
 def test_what_is_asked_for_is_what_is_sent() -> None:
@@ -55,7 +56,7 @@ def test_an_image_is_needed(service: Any) -> None:
         checked(service)
 
 
-@pytest.mark.parametrize("key", sorted(COMPOSE_KEYS - {"environment", "image"}))
+@pytest.mark.parametrize("key", sorted(KEYS - {"environment", "image"}))
 def test_every_key_of_compose_is_sent(key: str) -> None:
     assert checked({"image": "a", key: "b"}) == {"image": "a", key: "b"}
 

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from attrs import frozen
 
+from lunette import _compose
 from lunette.server import _contract
 from lunette.server._problems import Problem
 from lunette.server.engines.protocol import Capabilities, SandboxSpec
@@ -26,21 +27,6 @@ _READ_BY_US = frozenset(
         "working_dir",
     }
 )
-
-# https://github.com/compose-spec/compose-spec/blob/main/schema/compose-spec.json
-_COMPOSE_WORDS = """
-annotations attach blkio_config build cap_add cap_drop cgroup cgroup_parent configs
-container_name cpu_count cpu_percent cpu_period cpu_quota cpu_rt_period cpu_rt_runtime
-cpu_shares cpus cpuset credential_spec depends_on deploy develop device_cgroup_rules devices
-dns dns_opt dns_search domainname env_file expose extends external_links extra_hosts gpus
-group_add healthcheck init ipc isolation label_file links logging mac_address mem_limit
-mem_reservation mem_swappiness memswap_limit models networks oom_kill_disable oom_score_adj
-pid pids_limit platform ports post_start pre_stop privileged profiles provider pull_policy
-pull_refresh_after read_only restart runtime scale secrets security_opt shm_size stdin_open
-stop_grace_period stop_signal storage_opt sysctls tmpfs tty ulimits use_api_socket user
-userns_mode uts volumes volumes_from
-"""
-_COMPOSE_KEYS = _READ_BY_US | frozenset(_COMPOSE_WORDS.split())
 
 # They name files on the client's disk: only the client may open them.
 _CLIENT_KEYS = frozenset({"build", "env_file", "extends", "label_file"})
@@ -72,7 +58,7 @@ def check_keys(service: object, capabilities: Capabilities) -> None:
             continue
         if key in _CLIENT_KEYS:
             raise _not_supported(key, f"'{key}' names files of the client, which it has to read")
-        if key in _COMPOSE_KEYS:
+        if key in _compose.KEYS:
             raise _not_supported(key, f"this server does not support '{key}'")
         raise _invalid(key, f"Compose knows no key '{key}' in a service")
 
