@@ -41,13 +41,15 @@ def _open_closed_streams() -> None:
 def _application() -> "typer.Typer":
     import typer
 
+    from lunette import _version
+
     application = typer.Typer(
         no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
     )
 
     def show_version(wanted: bool) -> None:
         if wanted:
-            typer.echo(f"lunette {_version()}")
+            typer.echo(f"lunette {_version.version()}")
             raise typer.Exit
 
     @application.callback()
@@ -179,15 +181,6 @@ def _log_to_stderr() -> None:
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
-
-
-def _version() -> str:
-    from importlib import metadata
-
-    try:
-        return metadata.version(_distribution())
-    except metadata.PackageNotFoundError:  # a checkout that nobody installed
-        return "0+unknown"
 
 
 def _distribution() -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
+from lunette._version import version
 from lunette.server import _contract
 from lunette.server._bodies import JSON_BODY_LIMIT
 from lunette.server._json import answer
@@ -45,7 +45,7 @@ def _describe(engine: Engine) -> dict[str, Any]:
     capabilities = engine.capabilities
     return {
         "name": "lunette",
-        "version": _version(),
+        "version": version(),
         "api_version": _contract.api_version(),
         "engine": engine.name,
         "isolation": capabilities.isolation,
@@ -54,13 +54,3 @@ def _describe(engine: Engine) -> dict[str, Any]:
         "network_modes": list(capabilities.network_modes),
         "limits": {"json_body": JSON_BODY_LIMIT, "output": OUTPUT_LIMIT, "read": READ_LIMIT},
     }
-
-
-@functools.cache
-def _version() -> str:
-    from importlib import metadata
-
-    try:
-        return metadata.version("lunette-sandbox")
-    except metadata.PackageNotFoundError:  # a checkout that nobody installed
-        return "0+unknown"

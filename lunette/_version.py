@@ -1,0 +1,18 @@
+"""Which lunette this is."""
+
+from __future__ import annotations
+
+import functools
+
+__all__ = ["version"]
+
+
+@functools.cache
+def version() -> str:
+    """Return the version of the installed distribution."""
+    from importlib import metadata
+
+    try:
+        return metadata.version("lunette-sandbox")
+    except metadata.PackageNotFoundError:  # a checkout that nobody installed
+        return "0+unknown"
