@@ -317,7 +317,7 @@ def _warn(message: str, level: int) -> None:
 
 def _caller() -> tuple[int, str]:
     """Return the stack level, seen from our caller, of the user's line, and the verb it called."""
-    frame, level, verb = sys._getframe(1), 1, ""  # pyright: ignore[reportPrivateUsage]
+    frame, level, verb = sys._getframe(1), 1, ""  # pyright: ignore[reportPrivateUsage] - no public way
     while frame.f_back and frame.f_globals.get("__package__") in {"lunette", "lunette._operations"}:
         verb = frame.f_code.co_name
         frame, level = frame.f_back, level + 1

@@ -67,6 +67,7 @@ async def read_text(io: IO, sandbox_id: str, path: str, *, encoding: str, error_
 
 async def write_bytes(io: IO, sandbox_id: str, path: str, data: bytes) -> None:
     """Write a file of the sandbox."""
+    # Not every caller has a type checker.
     if not isinstance(data, bytes | bytearray | memoryview):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"data must be bytes, not {type(data).__name__}")
     request = _put(sandbox_id, path)
@@ -77,6 +78,7 @@ async def write_bytes(io: IO, sandbox_id: str, path: str, data: bytes) -> None:
 
 async def write_text(io: IO, sandbox_id: str, path: str, text: str, *, encoding: str) -> None:
     """Write a file of the sandbox as text, with its newlines as they are."""
+    # Not every caller has a type checker.
     if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"text must be a string, not {type(text).__name__}")
     await write_bytes(io, sandbox_id, path, text.encode(encoding))

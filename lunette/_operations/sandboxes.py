@@ -90,6 +90,7 @@ def _ids(sandbox_ids: Iterable[str]) -> list[str]:
         raise TypeError("sandbox_ids must be several ids, such as [sandbox.sandbox_id], not one")
     ids = list(sandbox_ids)
     for sandbox_id in ids:
+        # Not every caller has a type checker.
         if not isinstance(sandbox_id, str):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(f"sandbox_ids: {sandbox_id!r} must be a string")
     return ids
