@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from lunette import _scratch
 from lunette._scratch import Scratch, remove_tree, sweep
 
 
@@ -113,3 +114,28 @@ def test_links_are_removed_and_not_followed(tmp_path: Path) -> None:
 
 def test_what_is_not_there_is_removed() -> None:
     remove_tree(Path(tempfile.gettempdir(), "nowhere"))
+
+
+def test_a_link_that_is_swapped_in_is_not_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody who is still at work inside changes what was listed before it is removed."""
+    outside = tmp_path / "outside"
+    outside.mkdir(mode=0o755)
+    (outside / "file").touch()
+    top = tmp_path / "top"
+    (top / "d").mkdir(parents=True)
+    listed = _scratch._some_entries
+
+    def swap(fd: int) -> list[tuple[str, bool]]:
+        entries = listed(fd)
+        if not (top / "d").is_symlink():
+            (top / "d").rename(tmp_path / "away")
+            (top / "d").symlink_to(outside)
+        return entries
+
+    monkeypatch.setattr(_scratch, "_some_entries", swap)
+    with pytest.raises(OSError):
+        remove_tree(top)
+    assert outside.stat().st_mode & 0o777 == 0o755
+    assert (outside / "file").exists()

@@ -37,7 +37,9 @@ class Server:
 
 
 @contextmanager
-def serving(mode: str, *weaknesses: str, closed: bool = False) -> Generator[Server]:
+def serving(
+    mode: str, *weaknesses: str, closed: bool = False, umask: int = 0o022
+) -> Generator[Server]:
     """Run a server as `root` or as an ordinary `user`, without the walls that *weaknesses* name."""
     directory = Path(tempfile.mkdtemp(prefix="test-isolation-"))
     directory.chmod(0o711)
@@ -61,7 +63,12 @@ def serving(mode: str, *weaknesses: str, closed: bool = False) -> Generator[Serv
     }
     with log.open("ab") as errors:
         process = subprocess.Popen(
-            command, env=environment, cwd=directory, stdout=subprocess.PIPE, stderr=errors
+            command,
+            env=environment,
+            cwd=directory,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            umask=umask,
         )
     try:
         assert process.stdout is not None

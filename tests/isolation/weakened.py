@@ -90,6 +90,11 @@ def nested_namespaces() -> None:
     _rearrange(lambda text: text.replace("--disable-userns\0", ""))
 
 
+def outlives_bwrap() -> None:
+    """What a sandbox can do to its own pid 1, by tracing it."""
+    _rearrange(lambda text: text.replace("--die-with-parent\0", ""))
+
+
 def deadline() -> None:
     _set_deadline(1000.0)
 
