@@ -26,7 +26,7 @@ __all__ = ["EmbeddedServer", "distribution", "ensure"]
 
 logger = logging.getLogger(__name__)
 
-_STOP_SECONDS = 10.0
+_STOP_SECONDS = 25.0  # longer than a server takes to close
 _LOG_TAIL = 4000
 _LONGEST_SOCKET_PATH = 100
 _SERVER_MODULES = ("httptools", "jsonschema_rs", "starlette", "uvicorn", "yaml")
