@@ -85,8 +85,10 @@ def sync_detailed(
 
     The answer comes when the command itself ends, even if children that it left in the background still
     hold its
-    output open; they live on. When `timeout` runs out, the command and all that it started is killed
-    and the
+    output open; they live on. (What was started is what descends from the command, is in its session or
+    carries
+    its marker `LUNETTE_EXEC_ID` in its environment.) When `timeout` runs out, the command and all that
+    it started is killed and the
     answer is 200 with `timed_out` and the output so far.
 
     A client that disconnects does not end the command. It sends `DELETE .../processes/{key}` with the
@@ -139,8 +141,10 @@ def sync(
 
     The answer comes when the command itself ends, even if children that it left in the background still
     hold its
-    output open; they live on. When `timeout` runs out, the command and all that it started is killed
-    and the
+    output open; they live on. (What was started is what descends from the command, is in its session or
+    carries
+    its marker `LUNETTE_EXEC_ID` in its environment.) When `timeout` runs out, the command and all that
+    it started is killed and the
     answer is 200 with `timed_out` and the output so far.
 
     A client that disconnects does not end the command. It sends `DELETE .../processes/{key}` with the
@@ -188,8 +192,10 @@ async def asyncio_detailed(
 
     The answer comes when the command itself ends, even if children that it left in the background still
     hold its
-    output open; they live on. When `timeout` runs out, the command and all that it started is killed
-    and the
+    output open; they live on. (What was started is what descends from the command, is in its session or
+    carries
+    its marker `LUNETTE_EXEC_ID` in its environment.) When `timeout` runs out, the command and all that
+    it started is killed and the
     answer is 200 with `timed_out` and the output so far.
 
     A client that disconnects does not end the command. It sends `DELETE .../processes/{key}` with the
@@ -240,8 +246,10 @@ async def asyncio(
 
     The answer comes when the command itself ends, even if children that it left in the background still
     hold its
-    output open; they live on. When `timeout` runs out, the command and all that it started is killed
-    and the
+    output open; they live on. (What was started is what descends from the command, is in its session or
+    carries
+    its marker `LUNETTE_EXEC_ID` in its environment.) When `timeout` runs out, the command and all that
+    it started is killed and the
     answer is 200 with `timed_out` and the output so far.
 
     A client that disconnects does not end the command. It sends `DELETE .../processes/{key}` with the

@@ -31,8 +31,6 @@ __all__ = ["Worker"]
 
 _MAX_OPEN_FILES = 65_536
 _ROOM_SECONDS = 0.001
-# What this process, or whoever started the server, ignores would be ignored in every command.
-_DEFAULT_SIGNALS = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
 
 
 class Worker:
@@ -44,6 +42,12 @@ class Worker:
         self._uploads = files.Uploads()
         self._bwrap = 0
         self._null = -1
+        # What this process, or whoever started the server, ignores would be ignored in commands.
+        self._ignored = [
+            number
+            for number in signal.valid_signals()
+            if signal.getsignal(number) == signal.SIG_IGN
+        ]
         self._working_dir = "/"
         self._operations: dict[str, Callable[[Message, list[int]], tuple[Message, list[int]]]] = {
             "work": self._work,
@@ -198,7 +202,7 @@ class Worker:
                 file_actions=_standard_streams(stdin, stdout, stderr),
                 setsid=True,
                 setsigmask=(),
-                setsigdef=_DEFAULT_SIGNALS,
+                setsigdef=self._ignored,
             )
         except OSError as error:
             return {"errno": error.errno, "program": message["argv"][0]}, []
