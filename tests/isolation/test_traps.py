@@ -213,6 +213,15 @@ def test_bwrap_cannot_be_changed(server: Server, sandbox: Sandbox) -> None:
         assert another.exec("true").success
 
 
+def test_an_old_kernels_bwrap_is_one_sandboxs_own(mode: str) -> None:
+    with serving(mode, "old_kernel") as server:
+        with server.client.create_sandbox({"image": "host"}) as sandbox:
+            changed = python(sandbox, CHANGE_BWRAP)
+            assert ("chmod" in changed) == (mode == "user")
+        with server.client.create_sandbox({"image": "host", "hostname": "another"}) as another:
+            assert another.exec("true").success
+
+
 @only_user  # the ids of a root server's sandboxes own no file outside
 def test_bwrap_as_a_file_of_the_user_could(mode: str, weaken: Weaken) -> None:
     assert "chmod" in python(weaken("unsealed"), CHANGE_BWRAP)

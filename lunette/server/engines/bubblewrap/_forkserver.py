@@ -13,10 +13,11 @@ import lunette
 from lunette.server.engines.bubblewrap._channel import Channel, DeadChannelError
 from lunette.server.engines.bubblewrap._host_image import interpreter
 from lunette.server.engines.bubblewrap._memfd import sealed_copy
+from lunette.server.engines.bubblewrap._sandbox import ANSWER_SECONDS, no_working_dir
 from lunette.server.engines.bubblewrap.inside.wire import Message
 from lunette.server.engines.protocol import EngineUnavailableError, NoCapacityError
 
-__all__ = ["ForkServer"]
+__all__ = ["ForkServer", "open_worker"]
 
 _START_SECONDS = 20.0
 _ANSWER_SECONDS = 10.0
@@ -127,3 +128,38 @@ def _check_python(hello: Message) -> None:
             f"the fork server runs Python {hello['python']} from {hello['prefix']},"
             f" not {sys.version} from {sys.base_prefix}"
         )
+
+
+async def open_worker(
+    forkserver: ForkServer,
+    message: Message,
+    bwrap: int,
+    stderr: int | None,
+) -> tuple[Channel, Message, list[int]]:
+    """Start a worker and let it start the sandbox; return its first word and the pidfds of pid 1
+    and of itself.
+    """
+    channel = Channel(await forkserver.fork())
+    null = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        hello, fds = await channel.open(
+            message, [bwrap, null if stderr is None else stderr], deadline=ANSWER_SECONDS + 5
+        )
+    except DeadChannelError as error:
+        channel.close()
+        raise NoCapacityError("the sandbox could not be started") from error
+    except BaseException:
+        channel.close()
+        raise
+    finally:
+        os.close(null)
+    if "error" in hello:
+        channel.close()
+        _raise_start_error(hello)
+    return channel, hello, fds
+
+
+def _raise_start_error(hello: Message) -> None:
+    if hello["working_dir"] != "/":
+        raise no_working_dir(hello["working_dir"], hello["error"])
+    raise NoCapacityError(f"the sandbox could not be started: {hello['error']}")

