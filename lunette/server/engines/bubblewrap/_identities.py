@@ -13,7 +13,7 @@ from attrs import field, frozen
 
 from lunette.server.engines.protocol import NoCapacityError
 
-__all__ = ["IdRange", "take_range"]
+__all__ = ["IdRange", "is_root", "take_range"]
 
 # systemd's "Users, Groups, UIDs and GIDs on systemd Systems" leaves these unused by anybody.
 _FIRST, _END = 0x7000_0000, 0x7FFE_0000
