@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import functools
 
-__all__ = ["version"]
+__all__ = ["API_VERSION", "version"]
+
+# `info.version` of openapi.yaml; a test compares them.
+API_VERSION = "1"
 
 
 @functools.cache

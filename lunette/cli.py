@@ -97,9 +97,13 @@ def _application() -> "typer.Typer":
         allowed_host: Annotated[
             list[str] | None, typer.Option(help="A host name that clients may use.")
         ] = None,
+        state: Annotated[
+            Path | None,
+            typer.Option(help="What is remembered is kept here. Default: ~/.lunette/server."),
+        ] = None,
     ) -> None:
         """Serve sandboxes to other processes or machines."""
-        raise typer.Exit(_serve(host, port, uds, api_key, engine, allowed_host or []))
+        raise typer.Exit(_serve(host, port, uds, api_key, engine, allowed_host or [], state))
 
     # They are called through `application`.
     _ = (lunette, run, serve)
@@ -148,6 +152,7 @@ def _serve(
     api_key: str | None,
     engine: str | None,
     names: Sequence[str],
+    state: Path | None,
 ) -> int:
     try:
         from lunette.server import serving
@@ -158,13 +163,22 @@ def _serve(
             file=sys.stderr,
         )
         return 1
+    from lunette.config import config_path
+
     _log_to_stderr()
+    kept = state or config_path().with_name("server")
     try:
         if uds is not None:
-            serving.serve_unix(uds, engine=engine, announce=_announce)
+            serving.serve_unix(uds, state=kept, engine=engine, announce=_announce)
         else:
             serving.serve_tcp(
-                host, port, api_key=api_key, engine=engine, names=names, announce=_announce
+                host,
+                port,
+                api_key=api_key,
+                state=kept,
+                engine=engine,
+                names=names,
+                announce=_announce,
             )
     except serving.CannotServeError as error:
         print(f"lunette: {error}", file=sys.stderr)

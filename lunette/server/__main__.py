@@ -37,7 +37,7 @@ def main() -> None:
     os.set_inheritable(lock_fd, False)
     os.set_inheritable(listener_fd, False)
     scratch = Scratch.adopt(Path(sys.argv[4]), lock_fd)
-    asyncio.run(_serve(socket.socket(fileno=listener_fd), parent))
+    asyncio.run(_serve(socket.socket(fileno=listener_fd), parent, scratch.path))
     scratch.remove()
 
 
@@ -51,7 +51,7 @@ def _ignore_terminal() -> None:
 def _nothing(number: int, frame: object) -> None: ...
 
 
-async def _serve(listener: socket.socket, parent: int) -> None:
+async def _serve(listener: socket.socket, parent: int, directory: Path) -> None:
     stopped = asyncio.Event()
     # From here on there is something to give back.
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
@@ -61,15 +61,17 @@ async def _serve(listener: socket.socket, parent: int) -> None:
     from lunette.server._http import HTTPServer
     from lunette.server.app import create_app
     from lunette.server.registry import Registry
+    from lunette.server.store import Store
 
     async def launched() -> Engine:
         return await starting
 
-    server = HTTPServer(create_app(Registry(launched)))
-    if stopped.is_set():
-        server.stop()
-    async with _while_alive(parent, server):
-        await server.run_on(listener)
+    with contextlib.closing(Store(directory)) as store:
+        server = HTTPServer(create_app(Registry(launched, store)))
+        if stopped.is_set():
+            server.stop()
+        async with _while_alive(parent, server):
+            await server.run_on(listener)
 
 
 @contextlib.asynccontextmanager

@@ -10,24 +10,46 @@ from starlette.requests import ClientDisconnect, Request
 from lunette.server import _contract, _json
 from lunette.server._problems import Problem
 
-__all__ = ["JSON_BODY_LIMIT", "media_type", "raw", "read_json", "require_media_type"]
+__all__ = [
+    "JSON_BODY_LIMIT",
+    "media_type",
+    "parse_json",
+    "raw",
+    "read_json",
+    "read_json_body",
+    "read_unchecked_json",
+    "require_media_type",
+]
 
 JSON_BODY_LIMIT = 64 * 1024 * 1024
 
 
 async def read_json(request: Request, operation: str) -> Any:
     """Read the JSON body of *operation* and check it against the contract."""
-    value = await read_unchecked_json(request)
+    return parse_json(await read_json_body(request), operation)
+
+
+def parse_json(content: bytes | bytearray, operation: str) -> Any:
+    """Read *content* and check it against the contract of *operation*."""
+    value = _decode(content)
     _contract.check_body(operation, value)
     return value
 
 
 async def read_unchecked_json(request: Request) -> Any:
     """Read a JSON body that the caller checks."""
+    return _decode(await read_json_body(request))
+
+
+async def read_json_body(request: Request) -> bytes | bytearray:
+    """Read a body that says that it is JSON."""
     require_media_type(request, "application/json")
-    body = await _read(request)
+    return await _read(request)
+
+
+def _decode(content: bytes | bytearray) -> Any:
     try:
-        return _json.decode(body)
+        return _json.decode(content)
     except ValueError as error:
         raise Problem(400, "bad_request", f"the body is no JSON: {error}") from None
 

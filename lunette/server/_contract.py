@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jsonschema_rs
 from jsonschema_rs import ValidationError, ValidationErrorKind
+from starlette.requests import Request
 
 from lunette.server._problems import Problem
 
-__all__ = ["api_version", "check_body", "check_parameters", "check_service", "load"]
+__all__ = ["api_version", "check_body", "check_parameters", "check_query", "check_service", "load"]
 
 _METHODS = ("get", "put", "post", "delete")
 # Stands for the value in messages, which may be secret, or megabytes.
@@ -27,6 +29,22 @@ def check_body(operation: str, body: object) -> None:
 def check_parameters(operation: str, values: Mapping[str, str]) -> None:
     """Raise the 422 of path, query and header parameters that break the contract."""
     _check(_parameter_validator(operation), dict(values))
+
+
+def check_query(operation: str, request: Request) -> None:
+    """Raise the 422 of a path or a query that breaks the contract, numbers in it being such."""
+    values: dict[str, object] = {**request.path_params, **request.query_params}
+    if "wait" in values:
+        values["wait"] = _number(request.query_params["wait"])
+    _check(_parameter_validator(operation), values)
+
+
+def _number(text: str) -> float | str:
+    try:
+        value = float(text)
+    except ValueError:
+        return text
+    return value if math.isfinite(value) and "_" not in text else text
 
 
 def check_service(service: object) -> None:

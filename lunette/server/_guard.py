@@ -12,6 +12,8 @@ from attrs import field, frozen
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from lunette._version import API_VERSION
+from lunette.server._load import body_gate, buffered_bytes
 from lunette.server._problems import Problem, engine_problem
 
 __all__ = ["Access", "Guard"]
@@ -60,6 +62,7 @@ class Guard:
     def __init__(self, app: ASGIApp, access: Access | None) -> None:
         self._app = app
         self._access = access
+        self._bodies = body_gate()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -77,7 +80,8 @@ class Guard:
 
         try:
             self._check(scope)
-            await self._app(scope, receive, tagged)
+            with self._bodies.entered(buffered_bytes(scope["headers"])):
+                await self._app(scope, receive, tagged)
         except ClientDisconnect:
             return
         except Exception as error:
@@ -89,6 +93,10 @@ class Guard:
         headers: list[tuple[bytes, bytes]] = scope["headers"]
         if any(name == b"origin" for name, _ in headers):
             raise Problem(403, "forbidden_origin", "requests of web pages are refused")
+        self._check_access(scope, headers)
+        _check_version(headers)
+
+    def _check_access(self, scope: Scope, headers: list[tuple[bytes, bytes]]) -> None:
         if self._access is None:
             return
         hosts = [value.decode("latin-1") for name, value in headers if name == b"host"]
@@ -100,6 +108,16 @@ class Guard:
         keys = [value for name, value in headers if name == b"x-api-key"]
         if len(keys) != 1 or not self._access.allows_key(keys[0]):
             raise Problem(401, "unauthorized", "X-API-Key is missing or wrong")
+
+
+def _check_version(headers: list[tuple[bytes, bytes]]) -> None:
+    for name, value in headers:
+        if name == b"lunette-api-version" and value.decode("latin-1") != API_VERSION:
+            detail = (
+                f"the client speaks version {value.decode('latin-1')!r} of the API, this server"
+                f" {API_VERSION!r}: install versions of lunette that belong together"
+            )
+            raise Problem(400, "unsupported_api_version", detail)
 
 
 def _as_problem(error: Exception, scope: Scope, request_id: str) -> Problem:

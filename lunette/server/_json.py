@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
-from typing import Any, NoReturn
+from collections.abc import Iterator, Mapping
+from typing import Any, NoReturn, cast
 
 from starlette.responses import Response
 
-__all__ = ["answer", "decode", "encode"]
+__all__ = ["answer", "answer_large", "decode", "encode"]
+
+# Characters that are encoded at once; some milliseconds of the loop's time.
+_PIECE = 256 * 1024
 
 
 def encode(content: Any) -> bytes:
@@ -20,6 +25,37 @@ def encode(content: Any) -> bytes:
 def answer(content: Any, status: int = 200) -> Response:
     """Return *content* as a JSON response."""
     return Response(encode(content), status, media_type="application/json")
+
+
+async def answer_large(content: Mapping[str, Any], is_large: bool) -> Response:
+    """Return *content* as a JSON response; one that *is_large* is made in pieces, between which
+    the loop does other things.
+    """
+    if not is_large:
+        return answer(content)
+    pieces: list[bytes] = []
+    for piece in _pieces(content):
+        pieces.append(piece.encode(errors="replace"))
+        await asyncio.sleep(0)
+    return Response(b"".join(pieces), media_type="application/json")
+
+
+def _pieces(value: object) -> Iterator[str]:
+    """Write *value* as `encode` does, a long string in several pieces."""
+    if isinstance(value, Mapping):
+        before = "{"
+        for key, item in cast("Mapping[str, Any]", value).items():
+            yield f"{before}{json.dumps(key)}:"
+            yield from _pieces(item)
+            before = ","
+        yield "}" if before == "," else "{}"
+    elif isinstance(value, str) and len(value) > _PIECE:
+        yield '"'
+        for begin in range(0, len(value), _PIECE):
+            yield json.dumps(value[begin : begin + _PIECE], ensure_ascii=False)[1:-1]
+        yield '"'
+    else:
+        yield json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def decode(body: bytes | bytearray) -> Any:

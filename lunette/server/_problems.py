@@ -22,7 +22,7 @@ from lunette.server.engines.protocol import (
     Status,
 )
 
-__all__ = ["Problem", "engine_problem", "file_errors", "gone", "host_problem"]
+__all__ = ["Problem", "as_problem", "engine_problem", "file_errors", "gone", "host_problem"]
 
 _LONGEST_DETAIL = 2000
 
@@ -54,6 +54,12 @@ _FILE_PROBLEMS = {
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
 
+_HOW = {
+    None: "was destroyed",
+    "sandbox_destroyed": "was destroyed",
+    "sandbox_failed": "failed",
+    "sandbox_lost": "was lost, perhaps with the server of before",
+}
 _GONE_CODES = {State.STOPPED: "sandbox_stopped", State.FAILED: "sandbox_failed"}
 
 
@@ -78,6 +84,17 @@ class Problem(Exception):
         self.key = key
         self.headers = headers
 
+    def again(self) -> Problem:
+        """Return a copy to be raised, which does not grow by another traceback."""
+        return Problem(
+            self.status,
+            self.code,
+            self.detail,
+            path=self.path,
+            key=self.key,
+            headers=self.headers,
+        )
+
     def response(self, request_id: str) -> Response:
         """Return the answer that tells it."""
         body: dict[str, Any] = {
@@ -97,10 +114,12 @@ class Problem(Exception):
         )
 
 
-def gone(sandbox_id: str, status: Status | None = None) -> Problem:
-    """Return the 410 of a sandbox that ended as *status*, or that was destroyed."""
+def gone(sandbox_id: str, status: Status | None = None, *, code: str | None = None) -> Problem:
+    """Return the 410 of a sandbox that ended as *status*, or of which the *code* is known; of
+    neither, that it was destroyed.
+    """
     if status is None:
-        return Problem(410, "sandbox_destroyed", f"sandbox '{sandbox_id}' was destroyed")
+        return Problem(410, code or "sandbox_destroyed", f"sandbox '{sandbox_id}' {_HOW[code]}")
     code = _GONE_CODES.get(status.state, "sandbox_lost")
     why = status.reason or code.replace("_", " ")
     return Problem(410, code, f"sandbox '{sandbox_id}' is gone: {why}")
@@ -119,6 +138,14 @@ def engine_problem(error: Exception) -> Problem | None:
             return Problem(422, "invalid_service", str(error), key="command")
         case _:
             return None
+
+
+def as_problem(error: BaseException) -> Problem:
+    """Return the problem that any error is; what nobody foresaw is an internal one."""
+    if isinstance(error, Problem):
+        return error
+    found = engine_problem(error) if isinstance(error, Exception) else None
+    return found or Problem(500, "internal_error", "the server failed; its log says how")
 
 
 @contextlib.contextmanager

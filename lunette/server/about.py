@@ -11,10 +11,11 @@ from lunette._version import version
 from lunette.server import _contract
 from lunette.server._bodies import JSON_BODY_LIMIT
 from lunette.server._json import answer
+from lunette.server._load import STARTING_COMMANDS, STARTING_SANDBOXES
 from lunette.server._resource import Resource
 from lunette.server.engines.protocol import Engine
 from lunette.server.files import READ_LIMIT
-from lunette.server.output import OUTPUT_LIMIT
+from lunette.server.output import LARGEST_OUTPUT_LIMIT, OUTPUT_LIMIT
 from lunette.server.registry import Registry
 from lunette.server.spec import supported_keys
 
@@ -52,5 +53,12 @@ def _describe(engine: Engine) -> dict[str, Any]:
         "images": list(capabilities.images),
         "service_keys": sorted(supported_keys(capabilities)),
         "network_modes": list(capabilities.network_modes),
-        "limits": {"json_body": JSON_BODY_LIMIT, "output": OUTPUT_LIMIT, "read": READ_LIMIT},
+        "limits": {
+            "json_body": JSON_BODY_LIMIT,
+            "output": OUTPUT_LIMIT,
+            "output_limit": LARGEST_OUTPUT_LIMIT,
+            "read": READ_LIMIT,
+            "starting_commands": STARTING_COMMANDS,
+            "starting_sandboxes": STARTING_SANDBOXES,
+        },
     }

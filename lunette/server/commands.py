@@ -5,29 +5,38 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import contextlib
+import hashlib
+import signal
+import uuid
 from collections.abc import Mapping
+from time import monotonic
 from typing import Any
 
-from attrs import define, field
 from starlette.requests import Request
 from starlette.responses import Response
 
 from lunette.server import _contract
-from lunette.server._bodies import read_json
-from lunette.server._json import answer
+from lunette.server._bodies import parse_json, read_json_body
+from lunette.server._json import answer, answer_large
+from lunette.server._load import STARTING_COMMANDS, Gate
 from lunette.server._problems import Problem, file_errors
 from lunette.server._resource import Resource
+from lunette.server._waiting import preferred_wait, queried_wait
 from lunette.server.engines.protocol import (
     Command,
     CommandNotRunnableError,
-    Exit,
     Process,
 )
-from lunette.server.keys import Run
-from lunette.server.output import Output
-from lunette.server.registry import Registry
+from lunette.server.output import OUTPUT_LIMIT, Outcome, Output
+from lunette.server.registry import Registry, Sandbox
+from lunette.server.runs import Run, seen
+from lunette.server.store import KnownCommand
 
 __all__ = ["Commands", "decode_text"]
+
+_KEY = "Idempotency-Key"
+_LARGE = 256 * 1024
 
 
 class Commands:
@@ -35,46 +44,120 @@ class Commands:
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
+        self._starting = Gate(STARTING_COMMANDS, "commands that are being started")
 
     def resources(self) -> dict[str, Resource]:
         """Return the paths of this tag."""
         return {
             "/sandboxes/{sandbox_id}/exec": Resource(POST=self._exec),
-            "/sandboxes/{sandbox_id}/processes/{process_id}": Resource(DELETE=self._kill),
+            "/sandboxes/{sandbox_id}/processes/{process_id}": Resource(
+                GET=self._get, DELETE=self._kill
+            ),
         }
 
     async def _exec(self, request: Request) -> Response:
         key = request.headers.get("idempotency-key")
         if key is not None:
             _contract.check_parameters("exec_command", {**request.path_params, _KEY: key})
-        body = await read_json(request, "exec_command")
+        content = await read_json_body(request)
+        body = parse_json(content, "exec_command")
         stdin = _stdin(body)
-        engine, sandbox, handle = await self._registry.running(request.path_params["sandbox_id"])
+        wait = preferred_wait(request)
+        if key is None and wait is None:
+            return await self._answer(await self._run_once(request, body, stdin))
+        key = key or uuid.uuid4().hex
+        found = await self._joined(request, key, content, body, stdin)
+        outcome = await _outcome_of(found, wait)
+        if outcome is None:
+            return _accepted(request, key)
+        return await self._answer(outcome)
+
+    async def _joined(
+        self,
+        request: Request,
+        key: str,
+        content: bytes | bytearray,
+        body: Mapping[str, Any],
+        stdin: bytes | None,
+    ) -> Run | KnownCommand:
+        """Return the command of *key*: the one that is known, or else a new one."""
+        sandbox_id = request.path_params["sandbox_id"]
+        digest = hashlib.blake2b(content, digest_size=16).digest()
+        found = self._registry.get(sandbox_id).runs.join(key, digest)
+        if found is not None:
+            return found
+        _, sandbox, _ = await self._registry.running(sandbox_id)
+        # Asked again, since another request may have been faster meanwhile.
+        return sandbox.runs.join(key, digest) or sandbox.runs.begin(
+            key, digest, lambda run: self._run(sandbox, run, body, stdin)
+        )
+
+    async def _run_once(
+        self, request: Request, body: Mapping[str, Any], stdin: bytes | None
+    ) -> Outcome:
+        """Run a command of the published wire, which nobody can name."""
+        _, sandbox, _ = await self._registry.running(request.path_params["sandbox_id"])
+        return await self._run(sandbox, None, body, stdin)
+
+    async def _run(
+        self, sandbox: Sandbox, run: Run | None, body: Mapping[str, Any], stdin: bytes | None
+    ) -> Outcome:
+        engine, _, handle = await self._registry.running(sandbox.id)
         command = _command(body, sandbox.spec.sandbox.environment, stdin)
-        run = sandbox.keys.claim(key)
-        try:
-            with self._registry.work_in(sandbox):
-                with file_errors():
+        with self._registry.work_in(sandbox):
+            try:
+                with self._starting.entered(), file_errors():
                     process = await engine.exec(handle, command)
-                return answer(await _follow(process, run, body.get("timeout")))
-        except CommandNotRunnableError as error:
-            return answer(_not_runnable(error))
-        finally:
-            sandbox.keys.end(run)
+            except CommandNotRunnableError as error:
+                return Outcome(stderr=f"{error}\n".encode(), exit_code=error.exit_code)
+            begun = monotonic()
+            if run is not None:
+                await run.started(process)
+            limit = body.get("output_limit", OUTPUT_LIMIT)
+            return await _follow(process, begun, limit, body.get("timeout"))
+
+    async def _get(self, request: Request) -> Response:
+        _contract.check_query("get_process", request)
+        key = request.path_params["process_id"]
+        found = self._registry.get(request.path_params["sandbox_id"]).runs.find(key)
+        outcome = await _outcome_of(found, queried_wait(request))
+        if outcome is None:
+            return answer({"process_id": key, "state": "running"})
+        return await answer_large(
+            {"process_id": key, "state": "ended", "result": _wire(outcome)}, outcome.size > _LARGE
+        )
+
+    async def _answer(self, outcome: Outcome) -> Response:
+        return await answer_large(_wire(outcome), outcome.size > _LARGE)
 
     async def _kill(self, request: Request) -> Response:
         _contract.check_parameters("kill_process", request.path_params)
         try:
             sandbox = self._registry.get(request.path_params["sandbox_id"])
             with self._registry.work_in(sandbox):
-                await sandbox.keys.kill(request.path_params["process_id"])
+                await sandbox.runs.kill(request.path_params["process_id"])
         except Problem as problem:
             if problem.status != 410:  # with the sandbox, the command is gone
                 raise
         return Response(status_code=204)
 
 
-_KEY = "Idempotency-Key"
+async def _outcome_of(found: Run | KnownCommand, wait: float | None) -> Outcome | None:
+    """Return how a command ended, or None if it still runs after *wait* seconds."""
+    if isinstance(found, Run):
+        return await found.outcome(wait)
+    outcome = await found.outcome()
+    if outcome is None:
+        detail = "the command was started, but how it ended is not known any more"
+        raise Problem(409, "outcome_expired", detail)
+    return outcome
+
+
+def _accepted(request: Request, key: str) -> Response:
+    path = f"/sandboxes/{request.path_params['sandbox_id']}/processes/{key}"
+    response = answer({"process_id": key, "state": "running"}, 202)
+    response.headers.update({"Location": path, "Preference-Applied": "respond-async"})
+    return response
 
 
 def decode_text(text: str, encoding: str, key: str) -> bytes:
@@ -101,62 +184,78 @@ def _command(body: Mapping[str, Any], service: Mapping[str, str], stdin: bytes |
     return Command(argv=argv, cwd=body.get("cwd"), env=env, stdin=stdin)
 
 
-@define
+async def _follow(process: Process, begun: float, limit: int, seconds: float | None) -> Outcome:
+    """Take the output of a command until it ends, or is killed after *seconds*."""
+    streams = {1: Output(limit), 2: Output(limit)}
+    clock = None if seconds is None else _Clock(process, seconds)
+    try:
+        async for number, data in process.output():
+            streams[number].write(data)
+        exit_ = await process.wait()
+        if clock is not None:
+            await clock.finished()
+    finally:
+        if clock is not None:
+            clock.stop()
+    stdout, stderr = streams[1].kept(), streams[2].kept()
+    return Outcome(
+        stdout=stdout,
+        stderr=stderr,
+        exit_code=exit_.code,
+        signal=exit_.signal,
+        # Who died by another hand at the last moment did not time out.
+        timed_out=clock is not None and clock.ran_out and exit_.signal == signal.SIGKILL,
+        truncated=streams[1].total + streams[2].total - len(stdout) - len(stderr),
+        duration=round(monotonic() - begun, 6),
+    )
+
+
 class _Clock:
     """Kills a command that is still running after its timeout."""
 
-    process: Process
-    end: asyncio.Task[Exit]
-    seconds: float
-    ran_out: bool = field(default=False, init=False)
+    def __init__(self, process: Process, seconds: float) -> None:
+        self.ran_out = False
+        self._process = process
+        self._killing: asyncio.Task[None] | None = None
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._ring)
 
-    async def run(self) -> None:
-        await asyncio.wait([self.end], timeout=self.seconds)
-        if self.end.done():
-            return
+    def _ring(self) -> None:
+        self._killing = asyncio.ensure_future(self._kill())
+        self._killing.add_done_callback(seen)
+
+    async def _kill(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0):
+                await self._process.wait()
+                return  # its output alone is not all taken yet
         self.ran_out = True
-        await self.process.kill()
+        await self._process.kill()
+
+    async def finished(self) -> None:
+        """Wait for the end of a kill that has begun, whatever that is."""
+        if self._killing is not None:
+            await asyncio.wait([self._killing])
+
+    def stop(self) -> None:
+        """Forget the timeout."""
+        self._timer.cancel()
+        if self._killing is not None:
+            self._killing.cancel()
 
 
-async def _follow(process: Process, run: Run, seconds: float | None) -> dict[str, Any]:
-    await run.started(process)
-    streams = {1: Output(), 2: Output()}
-    if seconds is None:
-        await _drain(process, streams)
-        return _result(streams, await process.wait())
-    end = asyncio.ensure_future(process.wait())
-    clock = _Clock(process, end, seconds)
-    killer = asyncio.create_task(clock.run())
-    try:
-        await _drain(process, streams)
-        exit_ = await end
-        await killer
-    finally:
-        end.cancel()
-        killer.cancel()
-        # Whatever they end in would hide the error that led here.
-        await asyncio.gather(end, killer, return_exceptions=True)
-    return _result(streams, exit_, timed_out=clock.ran_out)
-
-
-async def _drain(process: Process, streams: Mapping[int, Output]) -> None:
-    async for number, data in process.output():
-        streams[number].write(data)
-
-
-def _result(
-    streams: Mapping[int, Output], exit_: Exit, *, timed_out: bool = False
-) -> dict[str, Any]:
-    result: dict[str, Any] = {}
-    truncated = 0
-    for name, stream in (("stdout", streams[1]), ("stderr", streams[2])):
-        kept = stream.kept()
-        truncated += stream.total - len(kept)
-        result.update(_as_text(name, kept))
-    result["exit_code"] = exit_.code
-    if exit_.signal is not None:
-        result["signal"] = exit_.signal
-    return {**result, "timed_out": timed_out, "truncated": truncated}
+def _wire(outcome: Outcome) -> dict[str, Any]:
+    """Return the `ExecResponse` of the contract."""
+    result: dict[str, Any] = {
+        **_as_text("stdout", outcome.stdout),
+        **_as_text("stderr", outcome.stderr),
+        "exit_code": outcome.exit_code,
+        "timed_out": outcome.timed_out,
+        "truncated": outcome.truncated,
+        "duration": outcome.duration,
+    }
+    if outcome.signal is not None:
+        result["signal"] = outcome.signal
+    return result
 
 
 def _as_text(name: str, data: bytes) -> dict[str, str]:
@@ -165,13 +264,3 @@ def _as_text(name: str, data: bytes) -> dict[str, str]:
     except UnicodeDecodeError:
         exact = base64.b64encode(data).decode()
         return {name: data.decode(errors="replace"), f"{name}_base64": exact}
-
-
-def _not_runnable(error: CommandNotRunnableError) -> dict[str, Any]:
-    return {
-        "stdout": "",
-        "stderr": f"{error}\n",
-        "exit_code": error.exit_code,
-        "timed_out": False,
-        "truncated": 0,
-    }

@@ -1,17 +1,39 @@
-"""The output of a command in bounded memory: the beginning and the end, and what lay between."""
+"""How a command ended, and its output in bounded memory: its beginning and its end."""
 
 from __future__ import annotations
 
-__all__ = ["OUTPUT_LIMIT", "Output"]
+from attrs import frozen
 
+__all__ = ["LARGEST_OUTPUT_LIMIT", "OUTPUT_LIMIT", "Outcome", "Output"]
+
+# Both as in openapi.yaml.
 OUTPUT_LIMIT = 10 * 1024 * 1024
+LARGEST_OUTPUT_LIMIT = 16 * 1024 * 1024
+
+
+@frozen(kw_only=True)
+class Outcome:
+    """How a command ended; *truncated* counts the bytes that were left out of both streams."""
+
+    stdout: bytes = b""
+    stderr: bytes = b""
+    exit_code: int
+    signal: int | None = None
+    timed_out: bool = False
+    truncated: int = 0
+    duration: float = 0.0
+
+    @property
+    def size(self) -> int:
+        return len(self.stdout) + len(self.stderr)
 
 
 class Output:
     """One stream of a command, cut in the middle when it is over *limit* bytes."""
 
     def __init__(self, limit: int = OUTPUT_LIMIT) -> None:
-        self._half = limit // 2
+        self._head_size = limit // 2
+        self._tail_size = limit - self._head_size
         self._head = bytearray()
         self._tail = bytearray()
         self._total = 0
@@ -19,20 +41,20 @@ class Output:
     def write(self, data: bytes) -> None:
         """Take what the command wrote."""
         self._total += len(data)
-        room = self._half - len(self._head)
+        room = self._head_size - len(self._head)
         if room > 0:
             self._head += data[:room]
             data = data[room:]
         if not data:
             return
-        self._tail += data[-self._half :]
-        # Half a limit of slack, so that small writes do not move the whole tail each time.
-        if len(self._tail) > 2 * self._half:
-            del self._tail[: -self._half]
+        self._tail += data
+        # Some slack, so that small writes do not move the whole tail each time.
+        if len(self._tail) > 2 * self._tail_size:
+            del self._tail[: len(self._tail) - self._tail_size]
 
     def kept(self) -> bytes:
         """Return the stream, or its two ends with no character cut in two."""
-        tail = self._tail[-self._half :]
+        tail = self._tail[max(0, len(self._tail) - self._tail_size) :]
         if len(self._head) + len(tail) == self._total:
             return bytes(self._head + tail)
         return _without_cut_end(self._head) + _without_cut_start(tail)

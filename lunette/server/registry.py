@@ -11,7 +11,8 @@ from typing import Any
 
 from attrs import define, field
 
-from lunette.server._problems import Problem, gone, host_problem
+from lunette.server._load import STARTING_SANDBOXES, Gate
+from lunette.server._problems import Problem, as_problem, gone, host_problem
 from lunette.server.engines.protocol import (
     Engine,
     EngineUnavailableError,
@@ -20,16 +21,19 @@ from lunette.server.engines.protocol import (
     State,
     Status,
 )
-from lunette.server.keys import Keys
+from lunette.server.runs import Runs
 from lunette.server.spec import ServiceSpec
+from lunette.server.store import KEY_SECONDS, Store
 
 __all__ = ["Registry", "Sandbox"]
 
 logger = logging.getLogger(__name__)
 
-_REMEMBER_SECONDS = 24 * 3600.0
-_REMEMBER_IDS = 100_000
 _CLOSE_SECONDS = 20.0
+_CHECKPOINT_SECONDS = 20.0
+# As in openapi.yaml.
+_FAILURE_SECONDS = 3600.0
+_MOST_FAILURES = 1000
 
 _ENDED = (State.FAILED, State.LOST)
 
@@ -39,12 +43,12 @@ class Sandbox:
     """A sandbox as the server sees it."""
 
     spec: ServiceSpec
-    created_at: datetime
+    runs: Runs
+    created_at: datetime = field(factory=lambda: datetime.now(UTC))
     status: Status = field(factory=lambda: Status(state=State.PENDING))
     handle: Handle | None = None
     creation: asyncio.Task[None] | None = None
     destruction: asyncio.Task[None] | None = None
-    keys: Keys = field(factory=Keys)
 
     @property
     def id(self) -> str:
@@ -57,18 +61,22 @@ class Sandbox:
 
 
 class Registry:
-    """Ids and states; the engine below does the work.
+    """Ids and states; the engine below does the work, and *store* remembers what was.
 
     *launch* starts the engine in the background: a request that needs it waits for it.
     """
 
-    def __init__(self, launch: Callable[[], Awaitable[Engine]]) -> None:
+    def __init__(self, launch: Callable[[], Awaitable[Engine]], store: Store) -> None:
         self._launch = launch
+        self._store = store
+        self._starting_sandboxes = Gate(STARTING_SANDBOXES, "sandboxes that are being made")
         self._engine: Engine | None = None
         self._starting: asyncio.Task[Engine | Problem] | None = None
         self._sandboxes: dict[str, Sandbox] = {}
-        # Ids that cannot be used again, and until when; the oldest first.
-        self._gone: dict[str, float] = {}
+        # Sandboxes that ended by themselves, and until when it is said how; the oldest first.
+        self._ended_until: dict[str, float] = {}
+        # Why sandboxes could not be made, and until when it is said; the oldest first.
+        self._failures: dict[str, tuple[Problem, float]] = {}
         self._background: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
@@ -76,6 +84,7 @@ class Registry:
         if self._starting is not None:
             return
         self._starting = asyncio.create_task(self._start_engine())
+        self._run(self._checkpoints())
 
     async def aclose(self) -> None:
         """Destroy every sandbox, in bounded time."""
@@ -112,8 +121,9 @@ class Registry:
         sandbox = self._sandboxes.get(sandbox_id)
         if sandbox is not None and sandbox.destruction is None:
             return sandbox
-        if sandbox is not None or sandbox_id in self._gone:
+        if sandbox is not None:
             raise gone(sandbox_id)
+        self._check_not_gone(sandbox_id)
         raise Problem(404, "sandbox_not_found", f"there is no sandbox '{sandbox_id}'")
 
     async def running(self, sandbox_id: str) -> tuple[Engine, Sandbox, Handle]:
@@ -126,14 +136,27 @@ class Registry:
             raise gone(sandbox_id, sandbox.status)
         return await self.engine(), sandbox, sandbox.handle
 
-    async def create(self, spec: ServiceSpec) -> tuple[Sandbox, bool]:
-        """Make a sandbox, or join or return the one of this id; say whether it is new."""
+    async def settled(self, sandbox_id: str, wait: float) -> Sandbox:
+        """Return a sandbox that is not being made any more, or as it is after *wait* seconds;
+        raise why it could not be made.
+        """
+        if sandbox_id not in self._sandboxes and sandbox_id in self._failures:
+            raise self._failures[sandbox_id][0].again()
+        sandbox = self.get(sandbox_id)
+        await _wait_for_creation(sandbox, wait)
+        return self.get(sandbox_id)
+
+    async def create(self, spec: ServiceSpec, *, wait: float | None = None) -> tuple[Sandbox, bool]:
+        """Make a sandbox, or join or return the one of this id; say whether it is new.
+
+        After *wait* seconds it is returned as it is.
+        """
         engine = await self.engine()
         self._forget_the_old()
         sandbox_id = spec.sandbox.id
         sandbox = self._sandboxes.get(sandbox_id)
-        if sandbox is None and sandbox_id in self._gone:
-            raise gone(sandbox_id)
+        if sandbox is None:
+            self._check_not_gone(sandbox_id)
         if sandbox is not None and (sandbox.spec.sandbox, sandbox.spec.labels) != (
             spec.sandbox,
             spec.labels,
@@ -142,10 +165,12 @@ class Registry:
             raise Problem(422, "key_reused", detail, key="sandbox_id")
         is_new = sandbox is None
         if sandbox is None:
-            sandbox = Sandbox(spec, datetime.now(UTC))
+            self._starting_sandboxes.check()
+            self._failures.pop(sandbox_id, None)
+            sandbox = Sandbox(spec, Runs(self._store, sandbox_id))
             sandbox.creation = asyncio.create_task(self._make(engine, sandbox))
             self._sandboxes[sandbox_id] = sandbox
-        await self._made(sandbox)
+        await self._made(sandbox, wait)
         return sandbox, is_new
 
     async def destroy(self, sandbox_id: str) -> None:
@@ -153,7 +178,7 @@ class Registry:
         self._forget_the_old()
         sandbox = self._sandboxes.get(sandbox_id)
         if sandbox is None:
-            self._mark_gone(sandbox_id)
+            self._store.sandbox_gone(sandbox_id, "sandbox_destroyed")
             return
         if sandbox.destruction is None:
             sandbox.destruction = asyncio.create_task(self._end(sandbox))
@@ -161,7 +186,7 @@ class Registry:
 
     def knows(self, sandbox_id: str) -> bool:
         """Say whether there is or was a sandbox of this id."""
-        return sandbox_id in self._sandboxes or sandbox_id in self._gone
+        return sandbox_id in self._sandboxes or self._store.gone_code(sandbox_id) is not None
 
     @contextlib.contextmanager
     def work_in(self, sandbox: Sandbox) -> Generator[None]:
@@ -212,20 +237,24 @@ class Registry:
         if status.state not in _ENDED:
             return
         logger.warning("[%s] %s: %s", sandbox.id, status.state, status.reason)
-        self._mark_gone(sandbox.id)
+        self._store.sandbox_gone(sandbox.id, f"sandbox_{status.state}")
+        self._ended_until[sandbox.id] = _now() + KEY_SECONDS
         if sandbox.handle is not None and self._engine is not None:
             self._run(self._engine.destroy(sandbox.handle))
 
     async def _make(self, engine: Engine, sandbox: Sandbox) -> None:
         try:
-            handle = await self._create(engine, sandbox)
+            with self._starting_sandboxes.entered():
+                handle = await self._create(engine, sandbox)
         except SandboxGoneError as error:
             self._note(sandbox, error.status)
             return
-        except BaseException:
+        except BaseException as error:
             del self._sandboxes[sandbox.id]
+            self._failures[sandbox.id] = (as_problem(error), _now() + _FAILURE_SECONDS)
             raise
         sandbox.handle = handle
+        self._store.sandbox_made(sandbox.id)
         if sandbox.status.state is State.PENDING:  # else an event was faster
             sandbox.status = Status(state=State.RUNNING)
 
@@ -236,9 +265,8 @@ class Registry:
             logger.exception("[%s] could not be made", sandbox.id)
             raise host_problem(error) from error
 
-    async def _made(self, sandbox: Sandbox) -> None:
-        if sandbox.creation is not None:
-            await asyncio.shield(sandbox.creation)
+    async def _made(self, sandbox: Sandbox, wait: float | None) -> None:
+        await _wait_for_creation(sandbox, wait)
         if sandbox.destruction is not None:
             raise gone(sandbox.id)
         if sandbox.status.state in _ENDED:
@@ -255,7 +283,9 @@ class Registry:
             sandbox.destruction = None  # the next DELETE tries again
             raise
         self._sandboxes.pop(sandbox.id, None)
-        self._mark_gone(sandbox.id)
+        self._ended_until.pop(sandbox.id, None)
+        self._store.sandbox_gone(sandbox.id, "sandbox_destroyed")
+        sandbox.runs.forget()
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -267,15 +297,37 @@ class Registry:
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("work in the background failed", exc_info=error)
 
-    def _mark_gone(self, sandbox_id: str) -> None:
-        self._gone.pop(sandbox_id, None)
-        self._gone[sandbox_id] = asyncio.get_running_loop().time() + _REMEMBER_SECONDS
+    async def _checkpoints(self) -> None:
+        while True:
+            await asyncio.sleep(_CHECKPOINT_SECONDS)
+            await asyncio.to_thread(self._store.checkpoint)
+
+    def _check_not_gone(self, sandbox_id: str) -> None:
+        code = self._store.gone_code(sandbox_id)
+        if code is not None:
+            raise gone(sandbox_id, code=code)
 
     def _forget_the_old(self) -> None:
-        now = asyncio.get_running_loop().time()
-        while self._gone:
-            oldest = next(iter(self._gone))
-            if self._gone[oldest] > now and len(self._gone) <= _REMEMBER_IDS:
+        now = _now()
+        while self._ended_until and self._ended_until[next(iter(self._ended_until))] <= now:
+            oldest = next(iter(self._ended_until))
+            del self._ended_until[oldest]
+            self._sandboxes.pop(oldest).runs.forget()
+        while self._failures:
+            oldest = next(iter(self._failures))
+            if self._failures[oldest][1] > now and len(self._failures) <= _MOST_FAILURES:
                 return
-            del self._gone[oldest]
-            self._sandboxes.pop(oldest, None)
+            del self._failures[oldest]
+
+
+async def _wait_for_creation(sandbox: Sandbox, wait: float | None) -> None:
+    """Wait until a sandbox is made, for *wait* seconds at most; raise why it could not be."""
+    if sandbox.creation is None:
+        return
+    await asyncio.wait([sandbox.creation], timeout=wait)
+    if sandbox.creation.done():
+        sandbox.creation.result()
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -19,6 +19,8 @@ from lunette.server._bodies import read_json as read_checked_json
 from lunette.server._json import answer
 from lunette.server._problems import Problem
 from lunette.server._resource import Resource
+from lunette.server._waiting import preferred_wait, queried_wait
+from lunette.server.engines.protocol import State
 from lunette.server.registry import Registry, Sandbox
 from lunette.server.spec import check_keys, read_service
 
@@ -26,6 +28,7 @@ __all__ = ["Sandboxes"]
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _DESTROYED_AT_ONCE = 64
+_KEYS = uuid.UUID("6f1f4f2e-3f0c-4d0b-9b35-0d1b8f6c2a17")  # ours alone
 
 
 class Sandboxes:
@@ -59,18 +62,24 @@ class Sandboxes:
         check_keys(_fields(body).get("service"), engine.capabilities)
         _contract.check_body("create_sandbox", body)
         spec = read_service(sandbox_id, body["service"], engine.capabilities)
-        sandbox, is_new = await self._registry.create(spec)
+        sandbox, is_new = await self._registry.create(spec, wait=preferred_wait(request))
+        if sandbox.status.state is State.PENDING:
+            response = answer(_info(sandbox, engine.name), 202)
+            response.headers["Preference-Applied"] = "respond-async"
+            return response
         return answer(_info(sandbox, engine.name), 201 if is_new else 200)
 
     async def _create_from_form(self, request: Request) -> Response:
         service = _service(await _form(request))
         engine = await self._registry.engine()
-        spec = read_service(str(uuid.uuid4()), service, engine.capabilities)
+        spec = read_service(_id_of_form(request), service, engine.capabilities)
         sandbox, _ = await self._registry.create(spec)
         return answer({"sandbox_id": sandbox.id})
 
     async def _get(self, request: Request) -> Response:
-        sandbox = self._registry.get(request.path_params["sandbox_id"])
+        _contract.check_query("get_sandbox", request)
+        sandbox_id = request.path_params["sandbox_id"]
+        sandbox = await self._registry.settled(sandbox_id, queried_wait(request))
         engine = await self._registry.engine()
         return answer(_info(sandbox, engine.name))
 
@@ -110,6 +119,15 @@ class Sandboxes:
 
         await asyncio.gather(*map(destroy, ids))
         return errors
+
+
+def _id_of_form(request: Request) -> str:
+    """Return the id of a sandbox whose client chose none: of the same key, the same."""
+    key = request.headers.get("idempotency-key")
+    if key is None:
+        return str(uuid.uuid4())
+    _contract.check_parameters("create_sandbox_from_form", {"Idempotency-Key": key})
+    return str(uuid.uuid5(_KEYS, key))
 
 
 def _info(sandbox: Sandbox, engine: str) -> dict[str, Any]:

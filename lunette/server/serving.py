@@ -20,6 +20,7 @@ from lunette.server._problems import Problem
 from lunette.server.app import create_app
 from lunette.server.engines.selection import launch
 from lunette.server.registry import Registry
+from lunette.server.store import Store, StoreError
 
 __all__ = ["CannotServeError", "serve_tcp", "serve_unix"]
 
@@ -35,32 +36,46 @@ def serve_tcp(
     port: int,
     *,
     api_key: str | None,
+    state: Path,
     engine: str | None = None,
     names: Iterable[str] = (),
     announce: Announce,
 ) -> None:
-    """Serve over TCP until SIGTERM or SIGINT; without *api_key* make one and announce it."""
+    """Serve over TCP until SIGTERM or SIGINT; without *api_key* make one and announce it.
+
+    What has to be remembered is kept in the directory *state*, which one server can use at a time.
+    """
     key = api_key or secrets.token_urlsafe(32)
     with _tcp_listener(host, port) as listener:
         lines = [f"LUNETTE_BASE_URL={_url(listener)}"]
         if api_key is None:
             lines.append(f"LUNETTE_API_KEY={key}")
         access = Access.over_tcp(key, host, names)
-        _serve(listener, engine, access, lambda: announce("\n".join(lines)))
+        _serve(listener, state, engine, access, lambda: announce("\n".join(lines)))
 
 
-def serve_unix(path: Path, *, engine: str | None = None, announce: Announce) -> None:
-    """Serve over a Unix socket of mode 0600, whose permissions are the key."""
+def serve_unix(path: Path, *, state: Path, engine: str | None = None, announce: Announce) -> None:
+    """Serve over a Unix socket of mode 0600, whose permissions are the key; see `serve_tcp`."""
     with _unix_listener(path.absolute()) as listener:
         line = f"LUNETTE_BASE_URL=unix://{path.absolute()}"
-        _serve(listener, engine, None, lambda: announce(line))
+        _serve(listener, state, engine, None, lambda: announce(line))
 
 
 def _serve(
-    listener: socket.socket, engine: str | None, access: Access | None, ready: Callable[[], object]
+    listener: socket.socket,
+    state: Path,
+    engine: str | None,
+    access: Access | None,
+    ready: Callable[[], object],
 ) -> None:
     allow_many()
-    asyncio.run(_run(listener, Registry(functools.partial(launch, engine)), access, ready))
+    try:
+        store = Store(state, durable=True)
+    except StoreError as error:
+        raise CannotServeError(str(error)) from error
+    with contextlib.closing(store):
+        registry = Registry(functools.partial(launch, engine), store)
+        asyncio.run(_run(listener, registry, access, ready))
 
 
 async def _run(

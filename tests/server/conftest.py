@@ -22,6 +22,7 @@ from lunette.server._guard import Access
 from lunette.server._http import HTTPServer
 from lunette.server.app import create_app
 from lunette.server.registry import Registry
+from lunette.server.store import Store
 
 from .host_engine import HostEngine
 
@@ -34,8 +35,8 @@ class Service:
     def __init__(self, engine: HostEngine, access: Access | None = None) -> None:
         self.engine = engine
         self.access = access
-        self.registry = Registry(self._launch)
         self._directory = tempfile.TemporaryDirectory(prefix="t-")
+        self.store: Store | None = None
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run)
         self._server: HTTPServer | None = None
@@ -122,9 +123,13 @@ class Service:
         self._loop.close()
 
     async def _serve(self) -> None:
+        # Here, since a connection of SQLite belongs to its thread.
+        self.store = Store(Path(self._directory.name))
+        self.registry = Registry(self._launch, self.store)
         self._server = HTTPServer(create_app(self.registry, access=self.access), signals=False)
         self._up.set()
         await self._server.run_on(self._listener)
+        self.store.close()
 
 
 @pytest.fixture
@@ -189,7 +194,7 @@ def real_server() -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="t-") as directory:
         path = f"{directory}/s"
         arguments = [sys.executable, "-c", "from lunette.cli import main; main()"]
-        process = subprocess.Popen([*arguments, "serve", "--uds", path], stdout=subprocess.PIPE)
+        process = subprocess.Popen([*arguments, "serve", "--uds", path, "--state", directory], stdout=subprocess.PIPE)
         assert process.stdout is not None
         assert process.stdout.readline() == f"LUNETTE_BASE_URL=unix://{path}\n".encode()
         yield path

@@ -31,7 +31,10 @@ def test_capabilities_are_the_engines_and_the_limits_in_force(
     assert found["limits"] == {
         "json_body": 64 * 1024**2,
         "output": 10 * 1024**2,
+        "output_limit": 16 * 1024**2,
         "read": 64 * 1024**2,
+        "starting_commands": 1024,
+        "starting_sandboxes": 256,
     }
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import json
 import threading
+import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from lunette.server import registry as registry_module
+from lunette.server import store
 from lunette.server.engines.protocol import (
     CommandNotRunnableError,
     NoCapacityError,
@@ -147,9 +148,10 @@ def test_a_create_that_failed_may_be_repeated(
     answer = client.put(path, json=HOST)
     assert _code(answer) == expected
     assert "/host" not in answer.text  # the paths of the server are not for its clients
-    assert _code(client.get(path)) == (404, "sandbox_not_found")
+    assert _code(client.get(path)) == expected
     engine.create_error = None
     assert client.put(path, json=HOST).status_code == 201
+    assert client.get(path).json()["state"] == "running"
 
 
 def test_a_sandbox_that_dies_while_it_is_made(client: httpx.Client, engine: HostEngine) -> None:
@@ -220,17 +222,15 @@ def test_unknown_sandboxes(client: httpx.Client) -> None:
     assert _code(client.post(f"{path}/write", json={"path": "a", "content": ""})) == unknown
 
 
-def test_the_gone_are_forgotten_in_time_and_number(
+def test_the_gone_are_forgotten_in_time(
     monkeypatch: pytest.MonkeyPatch, client: httpx.Client
 ) -> None:
-    monkeypatch.setattr(registry_module, "_REMEMBER_IDS", 2)
     paths = [_new() for _ in range(4)]
     for path in paths:
         client.delete(path)
-    assert [client.get(path).status_code for path in paths] == [404, 410, 410, 410]
-    monkeypatch.setattr(registry_module, "_REMEMBER_SECONDS", -1.0)
-    client.delete(_new())
-    monkeypatch.setattr(registry_module, "_REMEMBER_IDS", 0)
+    assert [client.get(path).status_code for path in paths] == [410] * 4
+    later = time.time() + store.KEY_SECONDS + 1
+    monkeypatch.setattr(store, "time", lambda: later)
     client.delete(_new())
     assert [client.get(path).status_code for path in paths] == [404] * 4
 

@@ -12,6 +12,8 @@ from .file_content_encoding import FileContentEncoding
 from .health import Health
 from .limits import Limits
 from .problem import Problem
+from .process import Process
+from .process_state import ProcessState
 from .sandbox_created import SandboxCreated
 from .sandbox_info import SandboxInfo
 from .sandbox_info_labels import SandboxInfoLabels
@@ -41,6 +43,8 @@ __all__ = (
     "Health",
     "Limits",
     "Problem",
+    "Process",
+    "ProcessState",
     "SandboxCreated",
     "SandboxInfo",
     "SandboxInfoLabels",

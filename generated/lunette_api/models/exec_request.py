@@ -29,6 +29,10 @@ class ExecRequest:
         timeout (float | Unset): Seconds until the command and all that it started is killed. Default is no limit.
         input_ (str | Unset): What the command reads on its standard input. Without it, standard input is empty.
         input_encoding (ExecRequestInputEncoding | Unset):  Default: ExecRequestInputEncoding.UTF_8.
+        output_limit (int | Unset): The bytes that are kept of standard output, and as many of standard error: half from
+            the beginning, half
+            from the end.
+             Default: 10485760.
     """
 
     command: list[str] | str
@@ -37,6 +41,7 @@ class ExecRequest:
     timeout: float | Unset = UNSET
     input_: str | Unset = UNSET
     input_encoding: ExecRequestInputEncoding | Unset = ExecRequestInputEncoding.UTF_8
+    output_limit: int | Unset = 10485760
 
     def to_dict(self) -> dict[str, Any]:
         from ..models.exec_request_env import ExecRequestEnv  # noqa: PLC0415
@@ -62,6 +67,8 @@ class ExecRequest:
         if not isinstance(self.input_encoding, Unset):
             input_encoding = self.input_encoding.value
 
+        output_limit = self.output_limit
+
         field_dict: dict[str, Any] = {}
 
         field_dict.update(
@@ -79,6 +86,8 @@ class ExecRequest:
             field_dict["input"] = input_
         if input_encoding is not UNSET:
             field_dict["input_encoding"] = input_encoding
+        if output_limit is not UNSET:
+            field_dict["output_limit"] = output_limit
 
         return field_dict
 
@@ -121,6 +130,8 @@ class ExecRequest:
         else:
             input_encoding = ExecRequestInputEncoding(_input_encoding)
 
+        output_limit = d.pop("output_limit", UNSET)
+
         exec_request = cls(
             command=command,
             cwd=cwd,
@@ -128,6 +139,7 @@ class ExecRequest:
             timeout=timeout,
             input_=input_,
             input_encoding=input_encoding,
+            output_limit=output_limit,
         )
 
         return exec_request

@@ -26,6 +26,7 @@ class ExecResponse:
         signal (int | Unset): The signal that ended the command, if one did.
         timed_out (bool | Unset):  Default: False.
         truncated (int | Unset): Bytes of both streams that were left out. Default: 0.
+        duration (float | Unset): Seconds from the command's start to its end.
     """
 
     stdout: str
@@ -36,6 +37,7 @@ class ExecResponse:
     signal: int | Unset = UNSET
     timed_out: bool | Unset = False
     truncated: int | Unset = 0
+    duration: float | Unset = UNSET
     additional_properties: dict[str, Any] = _attrs_field(init=False, factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
@@ -54,6 +56,8 @@ class ExecResponse:
         timed_out = self.timed_out
 
         truncated = self.truncated
+
+        duration = self.duration
 
         field_dict: dict[str, Any] = {}
         field_dict.update(self.additional_properties)
@@ -74,6 +78,8 @@ class ExecResponse:
             field_dict["timed_out"] = timed_out
         if truncated is not UNSET:
             field_dict["truncated"] = truncated
+        if duration is not UNSET:
+            field_dict["duration"] = duration
 
         return field_dict
 
@@ -96,6 +102,8 @@ class ExecResponse:
 
         truncated = d.pop("truncated", UNSET)
 
+        duration = d.pop("duration", UNSET)
+
         exec_response = cls(
             stdout=stdout,
             stderr=stderr,
@@ -105,6 +113,7 @@ class ExecResponse:
             signal=signal,
             timed_out=timed_out,
             truncated=truncated,
+            duration=duration,
         )
 
         exec_response.additional_properties = d

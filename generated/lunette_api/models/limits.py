@@ -8,6 +8,8 @@ from attrs import field as _attrs_field
 
 from ..types import UNSET, Unset
 
+from ..types import UNSET, Unset
+
 
 T = TypeVar("T", bound="Limits")
 
@@ -17,13 +19,19 @@ class Limits:
     """
     Attributes:
         json_body (int): The largest JSON body in bytes.
-        output (int): The most output of a command that is kept
+        output (int): The output of a command that is kept by default, in bytes a stream.
         read (int): The largest file that `read` answers, in bytes.
+        output_limit (int | Unset): The largest `output_limit` of a command.
+        starting_commands (int | Unset): Commands that are started at the same time.
+        starting_sandboxes (int | Unset): Sandboxes that are made at the same time.
     """
 
     json_body: int
     output: int
     read: int
+    output_limit: int | Unset = UNSET
+    starting_commands: int | Unset = UNSET
+    starting_sandboxes: int | Unset = UNSET
     additional_properties: dict[str, Any] = _attrs_field(init=False, factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
@@ -32,6 +40,12 @@ class Limits:
         output = self.output
 
         read = self.read
+
+        output_limit = self.output_limit
+
+        starting_commands = self.starting_commands
+
+        starting_sandboxes = self.starting_sandboxes
 
         field_dict: dict[str, Any] = {}
         field_dict.update(self.additional_properties)
@@ -42,6 +56,12 @@ class Limits:
                 "read": read,
             }
         )
+        if output_limit is not UNSET:
+            field_dict["output_limit"] = output_limit
+        if starting_commands is not UNSET:
+            field_dict["starting_commands"] = starting_commands
+        if starting_sandboxes is not UNSET:
+            field_dict["starting_sandboxes"] = starting_sandboxes
 
         return field_dict
 
@@ -54,10 +74,19 @@ class Limits:
 
         read = d.pop("read")
 
+        output_limit = d.pop("output_limit", UNSET)
+
+        starting_commands = d.pop("starting_commands", UNSET)
+
+        starting_sandboxes = d.pop("starting_sandboxes", UNSET)
+
         limits = cls(
             json_body=json_body,
             output=output,
             read=read,
+            output_limit=output_limit,
+            starting_commands=starting_commands,
+            starting_sandboxes=starting_sandboxes,
         )
 
         limits.additional_properties = d

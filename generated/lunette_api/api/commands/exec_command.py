@@ -11,6 +11,7 @@ from ... import errors
 from ...models.exec_request import ExecRequest
 from ...models.exec_response import ExecResponse
 from ...models.problem import Problem
+from ...models.process import Process
 from ...types import UNSET, Unset
 from typing import cast
 
@@ -20,10 +21,14 @@ def _get_kwargs(
     *,
     body: ExecRequest,
     idempotency_key: str | Unset = UNSET,
+    prefer: str | Unset = UNSET,
 ) -> dict[str, Any]:
     headers: dict[str, Any] = {}
     if not isinstance(idempotency_key, Unset):
         headers["Idempotency-Key"] = idempotency_key
+
+    if not isinstance(prefer, Unset):
+        headers["Prefer"] = prefer
 
     _kwargs: dict[str, Any] = {
         "method": "post",
@@ -42,11 +47,16 @@ def _get_kwargs(
 
 def _parse_response(
     *, client: AuthenticatedClient | Client, response: httpx.Response
-) -> ExecResponse | Problem:
+) -> ExecResponse | Problem | Process:
     if response.status_code == 200:
         response_200 = ExecResponse.from_dict(response.json())
 
         return response_200
+
+    if response.status_code == 202:
+        response_202 = Process.from_dict(response.json())
+
+        return response_202
 
     response_default = Problem.from_dict(response.json())
 
@@ -55,7 +65,7 @@ def _parse_response(
 
 def _build_response(
     *, client: AuthenticatedClient | Client, response: httpx.Response
-) -> Response[ExecResponse | Problem]:
+) -> Response[ExecResponse | Problem | Process]:
     return Response(
         status_code=HTTPStatus(response.status_code),
         content=response.content,
@@ -70,7 +80,8 @@ def sync_detailed(
     client: AuthenticatedClient | Client,
     body: ExecRequest,
     idempotency_key: str | Unset = UNSET,
-) -> Response[ExecResponse | Problem]:
+    prefer: str | Unset = UNSET,
+) -> Response[ExecResponse | Problem | Process]:
     """Run a command to its end
 
      A string runs by `/bin/sh -c`, a list of strings without a shell. A failed command is a result, not
@@ -91,12 +102,14 @@ def sync_detailed(
     it started is killed and the
     answer is 200 with `timed_out` and the output so far.
 
-    A client that disconnects does not end the command. It sends `DELETE .../processes/{key}` with the
-    `Idempotency-Key` of this request.
+    A client that disconnects does not end the command. It asks again under the same `Idempotency-Key`,
+    or sends
+    `DELETE .../processes/{key}` with it.
 
     Args:
         sandbox_id (str):
         idempotency_key (str | Unset):
+        prefer (str | Unset):
         body (ExecRequest):
 
     Raises:
@@ -104,13 +117,14 @@ def sync_detailed(
         httpx.TimeoutException: If the request takes longer than Client.timeout.
 
     Returns:
-        Response[ExecResponse | Problem]
+        Response[ExecResponse | Problem | Process]
     """
 
     kwargs = _get_kwargs(
         sandbox_id=sandbox_id,
         body=body,
         idempotency_key=idempotency_key,
+        prefer=prefer,
     )
 
     response = client.get_httpx_client().request(
@@ -126,7 +140,8 @@ def sync(
     client: AuthenticatedClient | Client,
     body: ExecRequest,
     idempotency_key: str | Unset = UNSET,
-) -> ExecResponse | Problem | None:
+    prefer: str | Unset = UNSET,
+) -> ExecResponse | Problem | Process | None:
     """Run a command to its end
 
      A string runs by `/bin/sh -c`, a list of strings without a shell. A failed command is a result, not
@@ -147,12 +162,14 @@ def sync(
     it started is killed and the
     answer is 200 with `timed_out` and the output so far.
 
-    A client that disconnects does not end the command. It sends `DELETE .../processes/{key}` with the
-    `Idempotency-Key` of this request.
+    A client that disconnects does not end the command. It asks again under the same `Idempotency-Key`,
+    or sends
+    `DELETE .../processes/{key}` with it.
 
     Args:
         sandbox_id (str):
         idempotency_key (str | Unset):
+        prefer (str | Unset):
         body (ExecRequest):
 
     Raises:
@@ -160,7 +177,7 @@ def sync(
         httpx.TimeoutException: If the request takes longer than Client.timeout.
 
     Returns:
-        ExecResponse | Problem
+        ExecResponse | Problem | Process
     """
 
     return sync_detailed(
@@ -168,6 +185,7 @@ def sync(
         client=client,
         body=body,
         idempotency_key=idempotency_key,
+        prefer=prefer,
     ).parsed
 
 
@@ -177,7 +195,8 @@ async def asyncio_detailed(
     client: AuthenticatedClient | Client,
     body: ExecRequest,
     idempotency_key: str | Unset = UNSET,
-) -> Response[ExecResponse | Problem]:
+    prefer: str | Unset = UNSET,
+) -> Response[ExecResponse | Problem | Process]:
     """Run a command to its end
 
      A string runs by `/bin/sh -c`, a list of strings without a shell. A failed command is a result, not
@@ -198,12 +217,14 @@ async def asyncio_detailed(
     it started is killed and the
     answer is 200 with `timed_out` and the output so far.
 
-    A client that disconnects does not end the command. It sends `DELETE .../processes/{key}` with the
-    `Idempotency-Key` of this request.
+    A client that disconnects does not end the command. It asks again under the same `Idempotency-Key`,
+    or sends
+    `DELETE .../processes/{key}` with it.
 
     Args:
         sandbox_id (str):
         idempotency_key (str | Unset):
+        prefer (str | Unset):
         body (ExecRequest):
 
     Raises:
@@ -211,13 +232,14 @@ async def asyncio_detailed(
         httpx.TimeoutException: If the request takes longer than Client.timeout.
 
     Returns:
-        Response[ExecResponse | Problem]
+        Response[ExecResponse | Problem | Process]
     """
 
     kwargs = _get_kwargs(
         sandbox_id=sandbox_id,
         body=body,
         idempotency_key=idempotency_key,
+        prefer=prefer,
     )
 
     response = await client.get_async_httpx_client().request(**kwargs)
@@ -231,7 +253,8 @@ async def asyncio(
     client: AuthenticatedClient | Client,
     body: ExecRequest,
     idempotency_key: str | Unset = UNSET,
-) -> ExecResponse | Problem | None:
+    prefer: str | Unset = UNSET,
+) -> ExecResponse | Problem | Process | None:
     """Run a command to its end
 
      A string runs by `/bin/sh -c`, a list of strings without a shell. A failed command is a result, not
@@ -252,12 +275,14 @@ async def asyncio(
     it started is killed and the
     answer is 200 with `timed_out` and the output so far.
 
-    A client that disconnects does not end the command. It sends `DELETE .../processes/{key}` with the
-    `Idempotency-Key` of this request.
+    A client that disconnects does not end the command. It asks again under the same `Idempotency-Key`,
+    or sends
+    `DELETE .../processes/{key}` with it.
 
     Args:
         sandbox_id (str):
         idempotency_key (str | Unset):
+        prefer (str | Unset):
         body (ExecRequest):
 
     Raises:
@@ -265,7 +290,7 @@ async def asyncio(
         httpx.TimeoutException: If the request takes longer than Client.timeout.
 
     Returns:
-        ExecResponse | Problem
+        ExecResponse | Problem | Process
     """
 
     return (
@@ -274,5 +299,6 @@ async def asyncio(
             client=client,
             body=body,
             idempotency_key=idempotency_key,
+            prefer=prefer,
         )
     ).parsed

@@ -61,9 +61,7 @@ def sync_detailed(
 
      Idempotent: a command that has ended, or whose sandbox has, is 204 too. A DELETE that overtakes its
     POST leaves a
-    mark for 24 hours, at most the last 10,000 of a sandbox, so that the command is not started
-    afterwards
-    (`409 key_in_use`).
+    mark for as long as keys live, so that the command is not started afterwards (`409 key_given_up`).
 
     Args:
         sandbox_id (str):
@@ -99,9 +97,7 @@ def sync(
 
      Idempotent: a command that has ended, or whose sandbox has, is 204 too. A DELETE that overtakes its
     POST leaves a
-    mark for 24 hours, at most the last 10,000 of a sandbox, so that the command is not started
-    afterwards
-    (`409 key_in_use`).
+    mark for as long as keys live, so that the command is not started afterwards (`409 key_given_up`).
 
     Args:
         sandbox_id (str):
@@ -132,9 +128,7 @@ async def asyncio_detailed(
 
      Idempotent: a command that has ended, or whose sandbox has, is 204 too. A DELETE that overtakes its
     POST leaves a
-    mark for 24 hours, at most the last 10,000 of a sandbox, so that the command is not started
-    afterwards
-    (`409 key_in_use`).
+    mark for as long as keys live, so that the command is not started afterwards (`409 key_given_up`).
 
     Args:
         sandbox_id (str):
@@ -168,9 +162,7 @@ async def asyncio(
 
      Idempotent: a command that has ended, or whose sandbox has, is 204 too. A DELETE that overtakes its
     POST leaves a
-    mark for 24 hours, at most the last 10,000 of a sandbox, so that the command is not started
-    afterwards
-    (`409 key_in_use`).
+    mark for as long as keys live, so that the command is not started afterwards (`409 key_given_up`).
 
     Args:
         sandbox_id (str):

@@ -11,6 +11,7 @@ from ... import errors
 from ...models.create_sandbox import CreateSandbox
 from ...models.problem import Problem
 from ...models.sandbox_info import SandboxInfo
+from ...types import UNSET, Unset
 from typing import cast
 
 
@@ -18,8 +19,11 @@ def _get_kwargs(
     sandbox_id: str,
     *,
     body: CreateSandbox,
+    prefer: str | Unset = UNSET,
 ) -> dict[str, Any]:
     headers: dict[str, Any] = {}
+    if not isinstance(prefer, Unset):
+        headers["Prefer"] = prefer
 
     _kwargs: dict[str, Any] = {
         "method": "put",
@@ -49,6 +53,11 @@ def _parse_response(
 
         return response_201
 
+    if response.status_code == 202:
+        response_202 = SandboxInfo.from_dict(response.json())
+
+        return response_202
+
     response_default = Problem.from_dict(response.json())
 
     return response_default
@@ -70,6 +79,7 @@ def sync_detailed(
     *,
     client: AuthenticatedClient | Client,
     body: CreateSandbox,
+    prefer: str | Unset = UNSET,
 ) -> Response[Problem | SandboxInfo]:
     """Make a sandbox under an id that the client chose
 
@@ -79,8 +89,13 @@ def sync_detailed(
     sandbox is
     gone, or that was deleted before this request arrived, is 410. The id must be a UUID in lower case.
 
+    After a 202 the client follows by `GET /sandboxes/{id}?wait=25` until the state is not `pending` any
+    more. That
+    answers with the problem, if the sandbox could not be made.
+
     Args:
         sandbox_id (str):
+        prefer (str | Unset):
         body (CreateSandbox):
 
     Raises:
@@ -94,6 +109,7 @@ def sync_detailed(
     kwargs = _get_kwargs(
         sandbox_id=sandbox_id,
         body=body,
+        prefer=prefer,
     )
 
     response = client.get_httpx_client().request(
@@ -108,6 +124,7 @@ def sync(
     *,
     client: AuthenticatedClient | Client,
     body: CreateSandbox,
+    prefer: str | Unset = UNSET,
 ) -> Problem | SandboxInfo | None:
     """Make a sandbox under an id that the client chose
 
@@ -117,8 +134,13 @@ def sync(
     sandbox is
     gone, or that was deleted before this request arrived, is 410. The id must be a UUID in lower case.
 
+    After a 202 the client follows by `GET /sandboxes/{id}?wait=25` until the state is not `pending` any
+    more. That
+    answers with the problem, if the sandbox could not be made.
+
     Args:
         sandbox_id (str):
+        prefer (str | Unset):
         body (CreateSandbox):
 
     Raises:
@@ -133,6 +155,7 @@ def sync(
         sandbox_id=sandbox_id,
         client=client,
         body=body,
+        prefer=prefer,
     ).parsed
 
 
@@ -141,6 +164,7 @@ async def asyncio_detailed(
     *,
     client: AuthenticatedClient | Client,
     body: CreateSandbox,
+    prefer: str | Unset = UNSET,
 ) -> Response[Problem | SandboxInfo]:
     """Make a sandbox under an id that the client chose
 
@@ -150,8 +174,13 @@ async def asyncio_detailed(
     sandbox is
     gone, or that was deleted before this request arrived, is 410. The id must be a UUID in lower case.
 
+    After a 202 the client follows by `GET /sandboxes/{id}?wait=25` until the state is not `pending` any
+    more. That
+    answers with the problem, if the sandbox could not be made.
+
     Args:
         sandbox_id (str):
+        prefer (str | Unset):
         body (CreateSandbox):
 
     Raises:
@@ -165,6 +194,7 @@ async def asyncio_detailed(
     kwargs = _get_kwargs(
         sandbox_id=sandbox_id,
         body=body,
+        prefer=prefer,
     )
 
     response = await client.get_async_httpx_client().request(**kwargs)
@@ -177,6 +207,7 @@ async def asyncio(
     *,
     client: AuthenticatedClient | Client,
     body: CreateSandbox,
+    prefer: str | Unset = UNSET,
 ) -> Problem | SandboxInfo | None:
     """Make a sandbox under an id that the client chose
 
@@ -186,8 +217,13 @@ async def asyncio(
     sandbox is
     gone, or that was deleted before this request arrived, is 410. The id must be a UUID in lower case.
 
+    After a 202 the client follows by `GET /sandboxes/{id}?wait=25` until the state is not `pending` any
+    more. That
+    answers with the problem, if the sandbox could not be made.
+
     Args:
         sandbox_id (str):
+        prefer (str | Unset):
         body (CreateSandbox):
 
     Raises:
@@ -203,5 +239,6 @@ async def asyncio(
             sandbox_id=sandbox_id,
             client=client,
             body=body,
+            prefer=prefer,
         )
     ).parsed

@@ -11,14 +11,18 @@ from ... import errors
 from ...models.create_sandbox_form import CreateSandboxForm
 from ...models.problem import Problem
 from ...models.sandbox_created import SandboxCreated
+from ...types import UNSET, Unset
 from typing import cast
 
 
 def _get_kwargs(
     *,
     body: CreateSandboxForm,
+    idempotency_key: str | Unset = UNSET,
 ) -> dict[str, Any]:
     headers: dict[str, Any] = {}
+    if not isinstance(idempotency_key, Unset):
+        headers["Idempotency-Key"] = idempotency_key
 
     _kwargs: dict[str, Any] = {
         "method": "post",
@@ -61,6 +65,7 @@ def sync_detailed(
     *,
     client: AuthenticatedClient | Client,
     body: CreateSandboxForm,
+    idempotency_key: str | Unset = UNSET,
 ) -> Response[Problem | SandboxCreated]:
     """Make a sandbox (the published form)
 
@@ -70,6 +75,7 @@ def sync_detailed(
     given, `service` wins and `image` fills in a missing `image` key. Answers when the sandbox is ready.
 
     Args:
+        idempotency_key (str | Unset):
         body (CreateSandboxForm):
 
     Raises:
@@ -82,6 +88,7 @@ def sync_detailed(
 
     kwargs = _get_kwargs(
         body=body,
+        idempotency_key=idempotency_key,
     )
 
     response = client.get_httpx_client().request(
@@ -95,6 +102,7 @@ def sync(
     *,
     client: AuthenticatedClient | Client,
     body: CreateSandboxForm,
+    idempotency_key: str | Unset = UNSET,
 ) -> Problem | SandboxCreated | None:
     """Make a sandbox (the published form)
 
@@ -104,6 +112,7 @@ def sync(
     given, `service` wins and `image` fills in a missing `image` key. Answers when the sandbox is ready.
 
     Args:
+        idempotency_key (str | Unset):
         body (CreateSandboxForm):
 
     Raises:
@@ -117,6 +126,7 @@ def sync(
     return sync_detailed(
         client=client,
         body=body,
+        idempotency_key=idempotency_key,
     ).parsed
 
 
@@ -124,6 +134,7 @@ async def asyncio_detailed(
     *,
     client: AuthenticatedClient | Client,
     body: CreateSandboxForm,
+    idempotency_key: str | Unset = UNSET,
 ) -> Response[Problem | SandboxCreated]:
     """Make a sandbox (the published form)
 
@@ -133,6 +144,7 @@ async def asyncio_detailed(
     given, `service` wins and `image` fills in a missing `image` key. Answers when the sandbox is ready.
 
     Args:
+        idempotency_key (str | Unset):
         body (CreateSandboxForm):
 
     Raises:
@@ -145,6 +157,7 @@ async def asyncio_detailed(
 
     kwargs = _get_kwargs(
         body=body,
+        idempotency_key=idempotency_key,
     )
 
     response = await client.get_async_httpx_client().request(**kwargs)
@@ -156,6 +169,7 @@ async def asyncio(
     *,
     client: AuthenticatedClient | Client,
     body: CreateSandboxForm,
+    idempotency_key: str | Unset = UNSET,
 ) -> Problem | SandboxCreated | None:
     """Make a sandbox (the published form)
 
@@ -165,6 +179,7 @@ async def asyncio(
     given, `service` wins and `image` fills in a missing `image` key. Answers when the sandbox is ready.
 
     Args:
+        idempotency_key (str | Unset):
         body (CreateSandboxForm):
 
     Raises:
@@ -179,5 +194,6 @@ async def asyncio(
         await asyncio_detailed(
             client=client,
             body=body,
+            idempotency_key=idempotency_key,
         )
     ).parsed

@@ -10,18 +10,28 @@ from ... import errors
 
 from ...models.problem import Problem
 from ...models.sandbox_info import SandboxInfo
+from ...types import UNSET, Unset
 from typing import cast
 
 
 def _get_kwargs(
     sandbox_id: str,
+    *,
+    wait: float | Unset = UNSET,
 ) -> dict[str, Any]:
+
+    params: dict[str, Any] = {}
+
+    params["wait"] = wait
+
+    params = {k: v for k, v in params.items() if v is not UNSET and v is not None}
 
     _kwargs: dict[str, Any] = {
         "method": "get",
         "url": "/sandboxes/{sandbox_id}".format(
             sandbox_id=quote(str(sandbox_id), safe=""),
         ),
+        "params": params,
     }
 
     return _kwargs
@@ -55,14 +65,19 @@ def sync_detailed(
     sandbox_id: str,
     *,
     client: AuthenticatedClient | Client,
+    wait: float | Unset = UNSET,
 ) -> Response[Problem | SandboxInfo]:
     """Look at one sandbox
 
      Also a sandbox that is `stopped`, `failed` or `lost`, until it is destroyed; every other verb on
     those is 410.
+    With `wait` the answer comes when the sandbox is not `pending` any more, or after that many seconds.
+    A sandbox
+    that could not be made answers for an hour with the problem of its making.
 
     Args:
         sandbox_id (str):
+        wait (float | Unset):
 
     Raises:
         errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
@@ -74,6 +89,7 @@ def sync_detailed(
 
     kwargs = _get_kwargs(
         sandbox_id=sandbox_id,
+        wait=wait,
     )
 
     response = client.get_httpx_client().request(
@@ -87,14 +103,19 @@ def sync(
     sandbox_id: str,
     *,
     client: AuthenticatedClient | Client,
+    wait: float | Unset = UNSET,
 ) -> Problem | SandboxInfo | None:
     """Look at one sandbox
 
      Also a sandbox that is `stopped`, `failed` or `lost`, until it is destroyed; every other verb on
     those is 410.
+    With `wait` the answer comes when the sandbox is not `pending` any more, or after that many seconds.
+    A sandbox
+    that could not be made answers for an hour with the problem of its making.
 
     Args:
         sandbox_id (str):
+        wait (float | Unset):
 
     Raises:
         errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
@@ -107,6 +128,7 @@ def sync(
     return sync_detailed(
         sandbox_id=sandbox_id,
         client=client,
+        wait=wait,
     ).parsed
 
 
@@ -114,14 +136,19 @@ async def asyncio_detailed(
     sandbox_id: str,
     *,
     client: AuthenticatedClient | Client,
+    wait: float | Unset = UNSET,
 ) -> Response[Problem | SandboxInfo]:
     """Look at one sandbox
 
      Also a sandbox that is `stopped`, `failed` or `lost`, until it is destroyed; every other verb on
     those is 410.
+    With `wait` the answer comes when the sandbox is not `pending` any more, or after that many seconds.
+    A sandbox
+    that could not be made answers for an hour with the problem of its making.
 
     Args:
         sandbox_id (str):
+        wait (float | Unset):
 
     Raises:
         errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
@@ -133,6 +160,7 @@ async def asyncio_detailed(
 
     kwargs = _get_kwargs(
         sandbox_id=sandbox_id,
+        wait=wait,
     )
 
     response = await client.get_async_httpx_client().request(**kwargs)
@@ -144,14 +172,19 @@ async def asyncio(
     sandbox_id: str,
     *,
     client: AuthenticatedClient | Client,
+    wait: float | Unset = UNSET,
 ) -> Problem | SandboxInfo | None:
     """Look at one sandbox
 
      Also a sandbox that is `stopped`, `failed` or `lost`, until it is destroyed; every other verb on
     those is 410.
+    With `wait` the answer comes when the sandbox is not `pending` any more, or after that many seconds.
+    A sandbox
+    that could not be made answers for an hour with the problem of its making.
 
     Args:
         sandbox_id (str):
+        wait (float | Unset):
 
     Raises:
         errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
@@ -165,5 +198,6 @@ async def asyncio(
         await asyncio_detailed(
             sandbox_id=sandbox_id,
             client=client,
+            wait=wait,
         )
     ).parsed

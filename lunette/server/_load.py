@@ -1,0 +1,64 @@
+"""Saying no in time: what would only pile up is refused before anything of it is begun."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Generator, Iterable
+
+from lunette.server._problems import Problem
+
+__all__ = ["STARTING_COMMANDS", "STARTING_SANDBOXES", "Gate", "body_gate", "buffered_bytes"]
+
+# As in openapi.yaml. A server starts about a thousand commands a second and sixty sandboxes, so
+# that nobody waits for more than a few seconds.
+STARTING_COMMANDS = 1024
+STARTING_SANDBOXES = 256
+_BODY_BYTES = 512 * 1024 * 1024
+_RETRY_AFTER = "1"
+# Bodies that are read piece by piece, however long they are.
+_STREAMED = b"application/octet-stream"
+_SMALL = 64 * 1024
+_UNKNOWN = 1024 * 1024
+
+
+class Gate:
+    """Lets in as much as *limit* of something at the same time, and at least one."""
+
+    def __init__(self, limit: int, what: str) -> None:
+        self._limit = limit
+        self._what = what
+        self.inside = 0
+
+    @contextlib.contextmanager
+    def entered(self, amount: int = 1) -> Generator[None]:
+        """Be inside, or raise the 429 that says to come back."""
+        self.check(amount)
+        self.inside += amount
+        try:
+            yield
+        finally:
+            self.inside -= amount
+
+    def check(self, amount: int = 1) -> None:
+        """Raise the 429 of what would not be let in."""
+        if self.inside and self.inside + amount > self._limit:
+            detail = f"the server has no room for more than {self._limit} {self._what}"
+            raise Problem(429, "too_many_requests", detail, headers={"Retry-After": _RETRY_AFTER})
+
+
+def body_gate() -> Gate:
+    """Return the gate for bodies that are held in memory."""
+    return Gate(_BODY_BYTES, "bytes of request bodies at the same time")
+
+
+def buffered_bytes(headers: Iterable[tuple[bytes, bytes]]) -> int:
+    """Return how much of a request's body will be held in memory; nothing for a small one."""
+    length = 0
+    for name, value in headers:
+        if name == b"content-length" and value.isdigit():
+            length = int(value)
+        elif name == b"transfer-encoding":
+            length = _UNKNOWN
+        elif name == b"content-type" and value.startswith(_STREAMED):
+            return 0
+    return length if length > _SMALL else 0

@@ -1,0 +1,28 @@
+"""How long an answer may be held back: `Prefer: respond-async, wait=20` and `?wait=25`."""
+
+from __future__ import annotations
+
+import re
+
+from starlette.requests import Request
+
+__all__ = ["LONGEST_WAIT", "preferred_wait", "queried_wait"]
+
+# As in openapi.yaml.
+LONGEST_WAIT = 60.0
+_WAIT = re.compile(r"wait *= *\"?(\d{1,9})\"?")
+
+
+def preferred_wait(request: Request) -> float | None:
+    """Return after how many seconds 202 may be answered; None for never (RFC 7240)."""
+    given = ",".join(request.headers.getlist("prefer")).lower()
+    preferences = [preference.partition(";")[0].strip() for preference in given.split(",")]
+    if "respond-async" not in preferences:
+        return None
+    waits = [int(found[1]) for p in preferences if (found := _WAIT.fullmatch(p))]
+    return min(float(waits[0]), LONGEST_WAIT) if waits else 0.0
+
+
+def queried_wait(request: Request) -> float:
+    """Return the `wait` of the query, which was checked against the contract."""
+    return float(request.query_params.get("wait", 0))

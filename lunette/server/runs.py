@@ -1,0 +1,169 @@
+"""The commands of one sandbox under the keys that clients gave them: none runs twice."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from attrs import define, field
+
+from lunette.server._problems import Problem
+from lunette.server.engines.protocol import Process
+from lunette.server.output import Outcome
+from lunette.server.store import CommandState, KnownCommand, Store
+
+__all__ = ["Run", "Runs", "seen"]
+
+# Promised in openapi.yaml.
+_KEPT_BYTES = 64 * 1024 * 1024
+_KEPT_KEYS = 100_000
+# What a small outcome takes beside its output.
+_OVERHEAD = 512
+
+
+@define(eq=False)
+class Run:
+    """A command from its request to its end."""
+
+    key: str
+    body: bytes
+    process: Process | None = None
+    given_up: bool = False
+    _task: asyncio.Task[Outcome] | None = field(default=None, init=False)
+
+    async def started(self, process: Process) -> None:
+        """Note the process; kill it if the client gave up while it was being started."""
+        self.process = process
+        if self.given_up:
+            await process.kill()
+
+    async def outcome(self, wait: float | None) -> Outcome | None:
+        """Return how the command ended, or None if that takes more than *wait* seconds."""
+        assert self._task is not None
+        await asyncio.wait([self._task], timeout=wait)
+        return self._task.result() if self._task.done() else None
+
+    async def kill(self) -> None:
+        """Kill the command and return when it has ended."""
+        assert self._task is not None
+        self.given_up = True
+        if self.process is not None and not self._task.done():
+            await self.process.kill()
+        await asyncio.wait([self._task])
+
+    def begin(self, work: Awaitable[Outcome]) -> None:
+        """Let *work* do what the command takes; it goes on if nobody waits for it."""
+        self._task = asyncio.ensure_future(work)
+        self._task.add_done_callback(seen)
+
+
+def seen(task: asyncio.Future[Any]) -> None:
+    """Note an error whose every reader may have left."""
+    if not task.cancelled():
+        task.exception()
+
+
+class Runs:
+    """The commands of one sandbox."""
+
+    def __init__(self, store: Store, sandbox_id: str) -> None:
+        self._store = store
+        self._sandbox_id = sandbox_id
+        self._running: dict[str, Run] = {}
+        # The oldest first, with what each takes; whose outcome was dropped takes nothing.
+        self._keys: deque[str] = deque()
+        self._outcomes: deque[tuple[str, bytes, int]] = deque()
+        self._kept = 0
+
+    def join(self, key: str, body: bytes) -> Run | KnownCommand | None:
+        """Return the command of *key* that runs or has ended; raise the problem of a key that
+        cannot be used.
+        """
+        run = self._running.get(key)
+        if run is not None:
+            _check_body(key, run.body, body)
+            return run
+        known = self._store.command(self._sandbox_id, key)
+        if known is None:
+            return None
+        if known.state is CommandState.GIVEN_UP:
+            raise Problem(409, "key_given_up", f"the command of '{key}' was deleted before it came")
+        _check_body(key, known.body, body)
+        return known
+
+    def find(self, key: str) -> Run | KnownCommand:
+        """Return the command of *key*; raise the 404 of one that never came."""
+        found = self._running.get(key) or self._store.command(self._sandbox_id, key)
+        if found is None or getattr(found, "state", None) is CommandState.GIVEN_UP:
+            raise Problem(404, "process_not_found", f"no command was sent under the key '{key}'")
+        return found
+
+    def begin(self, key: str, body: bytes, work: Callable[[Run], Awaitable[Outcome]]) -> Run:
+        """Claim *key*, and start a command under it."""
+        run = Run(key, body)
+        self._store.claim(self._sandbox_id, key, body)
+        self._running[key] = run
+        run.begin(self._follow(run, work))
+        return run
+
+    async def kill(self, key: str) -> None:
+        """Kill the command of *key*; one that has not arrived yet will not start."""
+        run = self._running.get(key)
+        if run is not None:
+            await run.kill()
+        elif self._store.command(self._sandbox_id, key) is None:
+            self._store.give_up(self._sandbox_id, key)
+            self._note(key)
+
+    def forget(self) -> None:
+        """Forget every key: the sandbox is gone."""
+        self._store.forget_commands(self._sandbox_id)
+
+    async def _follow(self, run: Run, work: Callable[[Run], Awaitable[Outcome]]) -> Outcome:
+        try:
+            outcome = await work(run)
+            await self._keep(run, outcome)
+        except BaseException:
+            self._abandon(run)
+            raise
+        finally:
+            run.process = None  # with its pipes and what it was told to read
+            del self._running[run.key]
+        return outcome
+
+    def _abandon(self, run: Run) -> None:
+        """What was not started may be sent again; what was, must not."""
+        if run.given_up:
+            self._store.give_up(self._sandbox_id, run.key)
+        elif run.process is None:
+            self._store.release(self._sandbox_id, run.key)
+        else:
+            self._store.drop(self._sandbox_id, run.key, run.body)
+
+    async def _keep(self, run: Run, outcome: Outcome) -> None:
+        self._note(run.key)
+        try:
+            await self._store.keep(self._sandbox_id, run.key, run.body, outcome)
+        except OSError:  # the disk is full: who asked has the outcome, who asks again has not
+            self._store.drop(self._sandbox_id, run.key, run.body)
+            return
+        size = outcome.size + _OVERHEAD
+        self._outcomes.append((run.key, run.body, size))
+        self._kept += size
+        while self._kept > _KEPT_BYTES:
+            key, body, size = self._outcomes.popleft()
+            self._kept -= size
+            self._store.drop(self._sandbox_id, key, body)
+
+    def _note(self, key: str) -> None:
+        self._keys.append(key)
+        if len(self._keys) > _KEPT_KEYS:
+            self._store.release(self._sandbox_id, self._keys.popleft())
+
+
+def _check_body(key: str, known: bytes | None, body: bytes) -> None:
+    if known is not None and known != body:
+        detail = f"the key '{key}' belongs to a command with another body"
+        raise Problem(422, "key_reused", detail, key="Idempotency-Key")
