@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ._retry import RetryPolicy
     from .client import AsyncLunetteClient, LunetteClient
     from .errors import (
         APIError,
@@ -18,18 +19,23 @@ if TYPE_CHECKING:
         ExecTimeoutError,
         LunetteError,
         NotSupportedError,
+        OutcomeExpiredError,
+        RateLimitError,
         RequestTimeoutError,
         SandboxDestroyedError,
+        SandboxExpiredError,
         SandboxFailedError,
         SandboxFileNotFoundError,
         SandboxIsADirectoryError,
         SandboxLostError,
         SandboxNotADirectoryError,
         SandboxNotFoundError,
+        SandboxOutOfMemoryError,
         SandboxPermissionError,
         SandboxStoppedError,
         ServiceError,
         TransportError,
+        VersionError,
     )
     from .results import ExecResult, SandboxInfo, StopFailure, StopResult
     from .sandbox import AsyncSandbox, Sandbox
@@ -49,9 +55,13 @@ __all__ = [
     "LunetteClient",
     "LunetteError",
     "NotSupportedError",
+    "OutcomeExpiredError",
+    "RateLimitError",
     "RequestTimeoutError",
+    "RetryPolicy",
     "Sandbox",
     "SandboxDestroyedError",
+    "SandboxExpiredError",
     "SandboxFailedError",
     "SandboxFileNotFoundError",
     "SandboxInfo",
@@ -59,15 +69,18 @@ __all__ = [
     "SandboxLostError",
     "SandboxNotADirectoryError",
     "SandboxNotFoundError",
+    "SandboxOutOfMemoryError",
     "SandboxPermissionError",
     "SandboxStoppedError",
     "ServiceError",
     "StopFailure",
     "StopResult",
     "TransportError",
+    "VersionError",
 ]
 
 _MODULES = {
+    "_retry": ["RetryPolicy"],
     "client": ["AsyncLunetteClient", "LunetteClient"],
     "results": ["ExecResult", "SandboxInfo", "StopFailure", "StopResult"],
     "sandbox": ["AsyncSandbox", "Sandbox"],

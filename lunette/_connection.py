@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import os
+import platform
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable
-from typing import Any, Protocol
+from collections.abc import AsyncGenerator
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import httpx
 
 from . import errors
-from ._io import AsyncIO, BlockingIO, Request, current_loop
+from ._io import AsyncIO, BlockingIO, Profile, Request
+from ._loops import current_loop
+from ._retry import Retrying, RetryPolicy
+from ._version import API_VERSION, version
 
-__all__ = ["Connection", "Server"]
+if TYPE_CHECKING:
+    import anyio
+
+__all__ = ["Connection", "Server", "Transport"]
+
+Transport = Literal["aiohttp"] | httpx.BaseTransport | httpx.AsyncBaseTransport | None
 
 _TIMEOUT = 60.0
 _DYING_SECONDS = 1.0
@@ -35,20 +45,20 @@ class Server(Protocol):
 class _Pools:
     """The open connections of one process to one server."""
 
-    def __init__(self, settings: dict[str, Any], socket_path: str | None) -> None:
+    def __init__(self, settings: dict[str, Any], base_url: str, transport: Transport) -> None:
         self._settings = settings
-        self._socket_path = socket_path
+        self._base_url = base_url
+        self._transport = transport
         self._lock = threading.Lock()
         self._blocking: httpx.Client | None = None
         self._held: dict[object, AsyncGenerator[httpx.AsyncClient]] = {}
-        self._async: dict[object, httpx.AsyncClient] = {}
+        self._async: dict[object, tuple[httpx.AsyncClient, anyio.Lock]] = {}
+        self.alone = threading.Lock()
 
     def blocking(self) -> httpx.Client:
         with self._lock:
             if self._blocking is None:
-                self._blocking = httpx.Client(
-                    **self._settings, **self._transport(httpx.HTTPTransport)
-                )
+                self._blocking = httpx.Client(**self._settings, **self._for_blocking())
             return self._blocking
 
     async def waiting(self) -> httpx.AsyncClient:
@@ -56,13 +66,18 @@ class _Pools:
         if loop not in self._async:
             self._held[loop] = self._hold(loop)
             await anext(self._held[loop])
-        return self._async[loop]
+        return self._async[loop][0]
+
+    def async_alone(self) -> anyio.Lock:
+        return self._async[current_loop()][1]
 
     async def _hold(self, loop: object) -> AsyncGenerator[httpx.AsyncClient]:
         # An event loop closes its asynchronous generators before it ends, and so this client: there
         # is no other hook that both asyncio and trio have.
-        client = httpx.AsyncClient(**self._settings, **self._transport(httpx.AsyncHTTPTransport))
-        self._async[loop] = client
+        import anyio
+
+        client = httpx.AsyncClient(**self._settings, transport=self._for_async())
+        self._async[loop] = client, anyio.Lock()
         try:
             yield client
         finally:
@@ -70,12 +85,38 @@ class _Pools:
             self._held.pop(loop, None)
             await client.aclose()
 
-    def _transport(self, kind: Callable[..., Any]) -> dict[str, Any]:
+    def _for_blocking(self) -> dict[str, Any]:
+        if isinstance(self._transport, httpx.BaseTransport):
+            return {"transport": self._transport}
         if self._socket_path is None:
-            return {"limits": _LIMITS}
+            # Plain HTTP needs no certificates, and reading them takes 40 ms.
+            return {"limits": _LIMITS, "verify": self._is_secure}
         # Each saves some 40 ms: no certificates are read and no proxies looked up.
-        plain = {"verify": False, "trust_env": False}
-        return {"transport": kind(uds=self._socket_path, limits=_LIMITS, **plain)}
+        transport = httpx.HTTPTransport(
+            uds=self._socket_path, limits=_LIMITS, verify=False, trust_env=False
+        )
+        return {"transport": transport, "trust_env": False}
+
+    def _for_async(self) -> httpx.AsyncBaseTransport:
+        if isinstance(self._transport, httpx.AsyncBaseTransport):
+            return self._transport
+        from . import _transports
+
+        way: dict[str, Any] = {"uds": self._socket_path, "verify": self._is_secure}
+        if self._socket_path is None:
+            way["proxy"] = _transports.environment_proxy(self._base_url)
+        if self._transport == "aiohttp":
+            return _transports.aiohttp_transport(**way)
+        return _transports.SpreadTransport(limits=_LIMITS, **way)
+
+    @property
+    def _socket_path(self) -> str | None:
+        path = self._base_url.removeprefix("unix://")
+        return path if path != self._base_url else None
+
+    @property
+    def _is_secure(self) -> bool:
+        return self._base_url.startswith("https://")
 
     def close(self) -> None:
         with self._lock:
@@ -105,13 +146,19 @@ class Connection:
         api_key: str | None = None,
         timeout: float | None = None,
         server: Server | None = None,
+        retry: RetryPolicy | None = None,
+        transport: Transport = None,
     ) -> None:
         self.base_url = base_url
+        self.timeout = timeout or _TIMEOUT
+        # Of the embedded server it is known: it is of this very installation.
+        self.profile = Profile(None if server is None else False)
         self.patience = httpx.Timeout(timeout or _TIMEOUT, read=timeout)
         self._origin = "http://localhost" if base_url.startswith("unix://") else base_url
         self._server = server
-        self._timeout = timeout
         self._api_key = api_key
+        self._retry = retry or RetryPolicy()
+        self._transport: Transport = transport
         self._pools: dict[int, _Pools] = {}
 
     def addressed(self, request: Request) -> Request:
@@ -123,13 +170,21 @@ class Connection:
         """Whether the server behind it is gone for good."""
         return self._server is not None and not self._server.alive()
 
-    def blocking(self) -> BlockingIO:
+    def blocking(self) -> Retrying:
         """Return the blocking world, over this connection."""
-        return BlockingIO(self._here().blocking(), self)
+        return Retrying(BlockingIO(self._here().blocking(), self), self._retry)
 
-    async def waiting(self) -> AsyncIO:
+    async def waiting(self) -> Retrying:
         """Return the world of the event loop that runs, over this connection."""
-        return AsyncIO(await self._here().waiting(), self)
+        return Retrying(AsyncIO(await self._here().waiting(), self), self._retry)
+
+    def lock(self) -> AbstractContextManager[object]:
+        """Return what one thread of this process can hold."""
+        return self._here().alone
+
+    def async_lock(self) -> AbstractAsyncContextManager[object]:
+        """Return what one task of this event loop can hold."""
+        return self._here().async_alone()
 
     def fault(self, error: httpx.RequestError) -> errors.LunetteError:
         """Say what it means that no answer came; may wait for a moment."""
@@ -155,14 +210,18 @@ class Connection:
         return self._pools.setdefault(os.getpid(), self._new_pools())
 
     def _new_pools(self) -> _Pools:
-        settings: dict[str, Any] = {"timeout": self._timeout or _TIMEOUT}
-        if self._api_key is not None:
-            settings["headers"] = {"X-API-Key": self._api_key}
-        if not self.base_url.startswith("unix://"):
-            # Plain HTTP needs no certificates, and reading them takes 40 ms.
-            verify = self.base_url.startswith("https://")
-            return _Pools({**settings, "verify": verify}, None)
-        return _Pools({**settings, "trust_env": False}, self.base_url.removeprefix("unix://"))
+        settings: dict[str, Any] = {"timeout": self.timeout, "headers": self._headers()}
+        return _Pools(settings, self.base_url, self._transport)
+
+    def _headers(self) -> dict[str, str]:
+        if self._server is not None:
+            return {}
+        headers = {"User-Agent": _user_agent(), "Lunette-API-Version": API_VERSION}
+        return headers if self._api_key is None else {**headers, "X-API-Key": self._api_key}
+
+
+def _user_agent() -> str:
+    return f"lunette/{version()} python/{platform.python_version()} httpx/{httpx.__version__}"
 
 
 def _is_dead(server: Server, error: httpx.RequestError) -> bool:

@@ -6,15 +6,16 @@ starts while this process imports the rest.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
-from ._io import CLEANUP_SECONDS, IO, off_loop, run, warn_blocking
+from ._io import IO, run
+from ._loops import off_loop, warn_blocking
 
 if TYPE_CHECKING:
-    from ._connection import Connection, Server
-    from ._io import AsyncIO, BlockingIO
+    from ._connection import Connection, Server, Transport
+    from ._retry import RetryPolicy
     from .config import Config
 
 __all__ = ["Caller", "Connector", "Link"]
@@ -40,8 +41,22 @@ _FOR_THE_VERBS = (
 class Connector:
     """How one client, in both its forms, gets to its server."""
 
-    def __init__(self, api_key: str | None, base_url: str | None, timeout: float | None) -> None:
+    def __init__(
+        self,
+        api_key: str | None,
+        base_url: str | None,
+        timeout: float | None,
+        *,
+        retry: RetryPolicy | None = None,
+        transport: Transport = None,
+    ) -> None:
         self._arguments = (api_key, base_url, timeout)
+        self._retry = retry
+        self._transport: Transport = transport
+        if retry is not None or transport is not None:
+            from .config import check_options
+
+            check_options(retry, transport)
         if any(argument is not None for argument in self._arguments):
             from .config import check_arguments
 
@@ -50,16 +65,14 @@ class Connector:
         self.current: Connection | None = None
         self._connections: dict[object, Connection] = {}
 
-    def blocking(self) -> BlockingIO:
-        """Return the blocking world, over the server of now."""
-        return (self._ready() or self._connect()).blocking()
+    def connection(self) -> Connection:
+        """Return the way to the server of now."""
+        return self._ready() or self._connect()
 
-    async def waiting(self) -> AsyncIO:
-        """Return the world of the event loop that runs, over the server of now."""
+    async def aconnection(self) -> Connection:
+        """Return the way to the server of now, found off the event loop."""
         connection = self._ready()
-        if connection is None:
-            connection = await off_loop(self._connect)
-        return await connection.waiting()
+        return await off_loop(self._connect) if connection is None else connection
 
     def close(self) -> None:
         """Close every connection; what other event loops hold is closed when they end."""
@@ -111,9 +124,17 @@ class Connector:
         for module in _FOR_THE_VERBS:
             import_module(module)
         # Without a lock, since a fork would copy it locked: of two threads the first one's stays.
-        made = Connection(url, api_key=config.api_key, timeout=config.timeout, server=server)
-        self.current = self._connections.setdefault(url, made)
-        return self.current
+        made = Connection(
+            url,
+            api_key=config.api_key,
+            timeout=config.timeout,
+            server=server,
+            retry=self._retry,
+            transport=self._transport,
+        )
+        found = self._connections.setdefault(url, made)
+        self.current = found
+        return found
 
 
 class Caller:
@@ -132,7 +153,7 @@ class Caller:
         """Run *operation* to its end, here and now."""
         if self._awaited:
             warn_blocking()
-        return run(operation(self._blocking(), *args, **kwargs))
+        return run(operation(self._connect().blocking(), *args, **kwargs))
 
     async def arun(
         self,
@@ -141,18 +162,14 @@ class Caller:
         **kwargs: P.kwargs,
     ) -> T:
         """Run *operation* on the event loop."""
-        return await operation(await self._waiting(), *args, **kwargs)
+        connection = await self._aconnect()
+        return await operation(await connection.waiting(), *args, **kwargs)
 
-    async def shielded(self, cleanup: Callable[[], Awaitable[None]]) -> None:
-        """Run a *cleanup* that outlives a cancellation, for a while."""
-        async with (await self._waiting()).shielded(CLEANUP_SECONDS):
-            await cleanup()
+    def _connect(self) -> Connection:
+        return self.connector.connection()
 
-    def _blocking(self) -> BlockingIO:
-        return self.connector.blocking()
-
-    async def _waiting(self) -> AsyncIO:
-        return await self.connector.waiting()
+    async def _aconnect(self) -> Connection:
+        return await self.connector.aconnection()
 
 
 class Link(Caller):
@@ -167,23 +184,19 @@ class Link(Caller):
     @property
     def base_url(self) -> str:
         """Where the sandbox is; settles it, if no verb has done so."""
-        return self._blocking().connection.base_url
+        return self._connect().base_url
 
-    def _blocking(self) -> BlockingIO:
+    def _connect(self) -> Connection:
         self._check()
-        if self._connection is not None:
-            return self._connection.blocking()
-        io = super()._blocking()
-        self._connection = io.connection
-        return io
+        if self._connection is None:
+            self._connection = super()._connect()
+        return self._connection
 
-    async def _waiting(self) -> AsyncIO:
+    async def _aconnect(self) -> Connection:
         self._check()
-        if self._connection is not None:
-            return await self._connection.waiting()
-        io = await super()._waiting()
-        self._connection = io.connection
-        return io
+        if self._connection is None:
+            self._connection = await super()._aconnect()
+        return self._connection
 
     def _check(self) -> None:
         if not self.destroyed and not self.connector.closed:

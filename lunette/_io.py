@@ -7,12 +7,12 @@ step: no event loop, no threads.
 
 from __future__ import annotations
 
-import sys
 import time
-import warnings
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Generator, Iterable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeVar, TypeVarTuple
+
+from ._loops import in_trio
 
 if TYPE_CHECKING:
     import httpx
@@ -27,12 +27,9 @@ __all__ = [
     "BlockingIO",
     "Body",
     "Incoming",
+    "Profile",
     "Request",
-    "current_loop",
-    "off_loop",
     "run",
-    "warn_awaited",
-    "warn_blocking",
 ]
 
 T = TypeVar("T")
@@ -55,7 +52,12 @@ class Body:
 
     def __init__(self, file: BinaryIO, size: int) -> None:
         self._file = file
-        self._left = size
+        self._size = self._left = size
+
+    def rewind(self) -> None:
+        """Begin again, for another attempt."""
+        self._file.seek(0)
+        self._left = self._size
 
     def read(self, limit: int) -> bytes:
         """Read the next chunk; nothing when the declared size is reached."""
@@ -72,8 +74,29 @@ class Incoming:
         self.chunks = chunks
 
 
+class Profile:
+    """What a server speaks: our contract, or the *published* wire alone; None until it is asked."""
+
+    def __init__(self, published: bool | None = None) -> None:
+        self.published = published
+
+
 class IO(Protocol):
     """All that an operation may do to the outside world."""
+
+    @property
+    def profile(self) -> Profile:
+        """What the server speaks."""
+        ...
+
+    @property
+    def timeout(self) -> float:
+        """Seconds that one request may take."""
+        ...
+
+    def alone(self) -> AbstractAsyncContextManager[None]:
+        """Keep every other operation of this client out that asks for the same."""
+        ...
 
     async def send(
         self, request: Request, *, body: Body | None = None, patient: bool = False
@@ -81,7 +104,7 @@ class IO(Protocol):
         """Send *request* and return a successful answer; raise what any other answer means.
 
         A *patient* request waits for its answer as long as it takes, unless the client has a
-        timeout of the user's.
+        timeout of the user's. The *body* is sent from its beginning.
         """
         ...
 
@@ -97,8 +120,10 @@ class IO(Protocol):
         """Call a *function* that waits for this machine, such as for its disk."""
         ...
 
-    def shielded(self, seconds: float) -> AbstractAsyncContextManager[None]:
-        """Let a clean-up outlive a cancellation, but no longer than *seconds*."""
+    async def outlive(
+        self, cleanup: Callable[[], Coroutine[Any, Any, None]], seconds: float
+    ) -> None:
+        """Run a *cleanup* that outlives a cancellation, but takes no longer than *seconds*."""
         ...
 
 
@@ -119,8 +144,14 @@ class BlockingIO:
 
     def __init__(self, client: httpx.Client, connection: Connection) -> None:
         self.connection = connection
+        self.profile = connection.profile
+        self.timeout = connection.timeout
         self._client = client
-        self._limit: float | None = None
+
+    @asynccontextmanager
+    async def alone(self) -> AsyncGenerator[None]:
+        with self.connection.lock():
+            yield
 
     async def send(
         self, request: Request, *, body: Body | None = None, patient: bool = False
@@ -128,9 +159,7 @@ class BlockingIO:
         request = self.connection.addressed(request)
         if body is not None:
             request = request | {"content": _blocking_chunks(body)}
-        if self._limit is not None:
-            request = request | {"timeout": self._limit}
-        elif patient:
+        if patient:
             request = request | {"timeout": self.connection.patience}
         async with _faults(self):
             response = self._client.request(**request)
@@ -151,13 +180,10 @@ class BlockingIO:
     async def call(self, function: Callable[[*Ts], T], *args: *Ts) -> T:
         return function(*args)
 
-    @asynccontextmanager
-    async def shielded(self, seconds: float) -> AsyncGenerator[None]:
-        self._limit = seconds
-        try:
-            yield
-        finally:
-            self._limit = None
+    async def outlive(
+        self, cleanup: Callable[[], Coroutine[Any, Any, None]], seconds: float
+    ) -> None:
+        await cleanup()  # a blocked call is interrupted once, and a second time means it
 
 
 class AsyncIO:
@@ -165,7 +191,14 @@ class AsyncIO:
 
     def __init__(self, client: httpx.AsyncClient, connection: Connection) -> None:
         self.connection = connection
+        self.profile = connection.profile
+        self.timeout = connection.timeout
         self._client = client
+
+    @asynccontextmanager
+    async def alone(self) -> AsyncGenerator[None]:
+        async with self.connection.async_lock():
+            yield
 
     async def send(
         self, request: Request, *, body: Body | None = None, patient: bool = False
@@ -197,12 +230,33 @@ class AsyncIO:
 
         return await anyio.to_thread.run_sync(function, *args)
 
-    @asynccontextmanager
-    async def shielded(self, seconds: float) -> AsyncGenerator[None]:
+    async def outlive(
+        self, cleanup: Callable[[], Coroutine[Any, Any, None]], seconds: float
+    ) -> None:
         import anyio
 
-        with anyio.move_on_after(seconds, shield=True):
-            yield
+        async def bounded() -> None:
+            with anyio.move_on_after(seconds):
+                await cleanup()
+
+        with anyio.CancelScope(shield=True):
+            if in_trio():
+                await bounded()
+            else:
+                await _in_task(bounded())
+
+
+_cleaning: set[object] = set()  # asyncio itself keeps no task alive
+
+
+async def _in_task(work: Coroutine[Any, Any, None]) -> None:
+    """Run *work* to its end, which a second cancellation, that of asyncio's own, may not await."""
+    import asyncio
+
+    task = asyncio.create_task(work)
+    _cleaning.add(task)
+    task.add_done_callback(_cleaning.discard)
+    await asyncio.shield(task)
 
 
 class _faults:
@@ -260,65 +314,3 @@ class _Done:
 
 
 DONE = _Done()
-
-
-def current_loop() -> object | None:
-    """Return what stands for the event loop that runs this code, if one does."""
-    # Neither library is imported to ask it: one that nobody imported runs nothing.
-    trio: Any = sys.modules.get("trio")
-    if trio is not None and trio.lowlevel.in_trio_run():
-        token: object = trio.lowlevel.current_trio_token()
-        return token
-    asyncio: Any = sys.modules.get("asyncio")
-    if asyncio is None:
-        return None
-    with suppress(RuntimeError):
-        loop: object = asyncio.get_running_loop()
-        return loop
-    return None
-
-
-async def off_loop(function: Callable[[], T]) -> T:
-    """Call *function* in a thread, without anyio, whose import would hold up the event loop."""
-    trio: Any = sys.modules.get("trio")
-    if trio is not None and trio.lowlevel.in_trio_run():
-        answer: T = await trio.to_thread.run_sync(function)
-        return answer
-    import asyncio
-
-    return await asyncio.to_thread(function)
-
-
-def warn_blocking() -> None:
-    """Warn if an event loop runs: the verb of an Async object that was called blocks it."""
-    if current_loop() is None:
-        return
-    level, verb = _caller()
-    message = f"{verb}() blocks the event loop; await a{verb}() instead"
-    if verb == "__exit__":
-        message = "`with` blocks the event loop; write `async with` instead"
-    _warn(message, level)
-
-
-def warn_awaited(verb: str) -> None:
-    """Warn that *verb* of a plain client was awaited: it had blocked the event loop already."""
-    _warn(
-        f"{verb}() blocked the event loop before it was awaited; open the client by"
-        f" `async with LunetteClient() as client`, or write `await client.a{verb}()`",
-        _caller()[0],
-    )
-
-
-def _warn(message: str, level: int) -> None:
-    from .errors import AsyncUsageWarning
-
-    warnings.warn(message, AsyncUsageWarning, stacklevel=level + 1)
-
-
-def _caller() -> tuple[int, str]:
-    """Return the stack level, seen from our caller, of the user's line, and the verb it called."""
-    frame, level, verb = sys._getframe(1), 1, ""  # pyright: ignore[reportPrivateUsage] - no public way
-    while frame.f_back and frame.f_globals.get("__package__") in {"lunette", "lunette._operations"}:
-        verb = frame.f_code.co_name
-        frame, level = frame.f_back, level + 1
-    return level, verb

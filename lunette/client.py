@@ -10,6 +10,8 @@ from ._connector import Caller, Connector
 from ._io import DONE
 
 if TYPE_CHECKING:
+    from ._connection import Transport
+    from ._retry import RetryPolicy
     from .results import SandboxInfo, StopResult
     from .sandbox import AsyncSandbox, Sandbox
 
@@ -20,9 +22,15 @@ class LunetteClient:
     """Makes sandboxes, on the server that is configured or else on this machine.
 
     *base_url* is `https://...`, `unix:///path` or `embedded`; *timeout* is the seconds that one
-    HTTP request may take. Nothing is read, started or sent before the first verb. Opened by `with`,
-    its verbs block and those that begin with an `a` are awaited; `async with LunetteClient() as
-    client` gives an `AsyncLunetteClient`.
+    HTTP request may take; what takes longer, such as a command, is asked for again. *retry* says
+    how often a request that cannot do anything twice is sent again. *transport* is how requests
+    travel: `"aiohttp"` (of the extra `lunette-sandbox[aiohttp]`, for asyncio) is the fastest for
+    hundreds at once; a transport of httpx's is used for the verbs that block, or for those that
+    are awaited, or both, as it is made for.
+
+    Nothing is read, started or sent before the first verb. Opened by `with`, its verbs block and
+    those that begin with an `a` are awaited; `async with LunetteClient() as client` gives an
+    `AsyncLunetteClient`.
     """
 
     def __init__(
@@ -30,8 +38,11 @@ class LunetteClient:
         api_key: str | None = None,
         base_url: str | None = None,
         timeout: float | None = None,
+        *,
+        retry: RetryPolicy | None = None,
+        transport: Transport = None,
     ) -> None:
-        self._share(Connector(api_key, base_url, timeout))
+        self._share(Connector(api_key, base_url, timeout, retry=retry, transport=transport))
 
     def _share(self, connector: Connector) -> None:
         self._connector = connector

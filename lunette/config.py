@@ -17,6 +17,7 @@ __all__ = [
     "HOSTED",
     "Config",
     "check_arguments",
+    "check_options",
     "checked_seconds",
     "config_path",
     "resolve",
@@ -66,6 +67,20 @@ def check_arguments(api_key: object, base_url: object, timeout: object) -> None:
     _checked(values, "api_key", "argument", _api_key)
     _checked(values, "base_url", "argument", _base_url)
     _checked(values, "timeout", "argument", checked_seconds)
+
+
+def check_options(retry: object, transport: object) -> None:
+    """Refuse what is no policy and no transport, before anything is done with it."""
+    import httpx
+
+    from ._retry import RetryPolicy
+
+    if retry is not None and not isinstance(retry, RetryPolicy):
+        raise _error(f"retry must be a RetryPolicy, not {type(retry).__name__}")
+    if transport in (None, "aiohttp"):
+        return
+    if not isinstance(transport, httpx.BaseTransport | httpx.AsyncBaseTransport):
+        raise _error(f"transport must be 'aiohttp' or a transport of httpx, not {transport!r}")
 
 
 def config_path() -> Path:

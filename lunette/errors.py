@@ -3,6 +3,7 @@
 * LunetteError
   · APIError (httpx.HTTPStatusError): the server answered, and the answer is no success
     + AuthenticationError: the key is missing or wrong
+    + RateLimitError: the server has too much to do; `retry_after` says when to come back
     + SandboxFileNotFoundError (FileNotFoundError)
     + SandboxPermissionError (PermissionError)
     + SandboxIsADirectoryError (IsADirectoryError)
@@ -13,11 +14,15 @@
     + SandboxStoppedError: its own command ended
     + SandboxFailedError: it broke
     + SandboxLostError: it vanished with its server, or was killed from outside
+    + SandboxExpiredError: its time was up
+    + SandboxOutOfMemoryError: it used more memory than it may
     + SandboxNotFoundError: there is no such sandbox
   · ExecFailedError (subprocess.CalledProcessError): a command failed under `check=True`
   · ExecTimeoutError (TimeoutError): a command was killed by its `timeout`
+  · OutcomeExpiredError: a command was started, and the server no longer knows how it ended
   · ServiceError (ValueError): the service is no valid Compose service
   · NotSupportedError: valid, but this server cannot do it
+  · VersionError: client and server speak different versions of the API
   · ConfigError (ValueError): an argument, a variable or the configuration file is wrong
   · ClientClosedError (RuntimeError)
   · EmbeddedServerError (RuntimeError): this machine cannot run the embedded server
@@ -37,6 +42,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import httpx
 
+from ._problem import describe, read_problem, seconds_of
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -53,18 +60,24 @@ __all__ = [
     "ExecTimeoutError",
     "LunetteError",
     "NotSupportedError",
+    "OutcomeExpiredError",
+    "RateLimitError",
     "RequestTimeoutError",
     "SandboxDestroyedError",
+    "SandboxExpiredError",
     "SandboxFailedError",
     "SandboxFileNotFoundError",
     "SandboxIsADirectoryError",
     "SandboxLostError",
     "SandboxNotADirectoryError",
     "SandboxNotFoundError",
+    "SandboxOutOfMemoryError",
     "SandboxPermissionError",
     "SandboxStoppedError",
     "ServiceError",
     "TransportError",
+    "VersionError",
+    "file_not_found",
     "from_answer",
     "from_transport",
 ]
@@ -94,6 +107,14 @@ class SandboxLostError(SandboxDestroyedError):
     """The sandbox vanished with its server, or was killed from outside."""
 
 
+class SandboxExpiredError(SandboxDestroyedError):
+    """The sandbox's time was up."""
+
+
+class SandboxOutOfMemoryError(SandboxDestroyedError):
+    """The sandbox used more memory than it may."""
+
+
 class SandboxNotFoundError(SandboxDestroyedError):
     """The server knows no such sandbox."""
 
@@ -104,6 +125,14 @@ class ServiceError(LunetteError, ValueError):
 
 class NotSupportedError(LunetteError):
     """What was asked for is valid, but this server cannot do it."""
+
+
+class VersionError(LunetteError):
+    """Client and server speak different versions of the API; the message says which."""
+
+
+class OutcomeExpiredError(LunetteError):
+    """The command was started, and the server no longer knows how it ended; it is not run again."""
 
 
 class ConfigError(LunetteError, ValueError):
@@ -143,21 +172,26 @@ class ExecTimeoutError(LunetteError, TimeoutError):
 
 
 class APIError(LunetteError, httpx.HTTPStatusError):
-    """The server's answer was no success; `code` is the stable reason, if it gave one."""
+    """The server's answer was no success; `code` is the stable reason, if it gave one.
+
+    `retry_after` are the seconds after which the server wants to be asked again, if it said so.
+    """
 
     status_code: int
     code: str | None
     detail: str | None
     request_id: str | None
+    retry_after: float | None
 
     def __init__(self, message: str, *, response: httpx.Response) -> None:
         # By name: where ServiceError is an APIError too, `super()` would be ValueError.
         httpx.HTTPStatusError.__init__(self, message, request=response.request, response=response)
-        problem = _problem(response)
+        problem = read_problem(response)
         self.status_code = response.status_code
         self.code = problem.get("code")
         self.detail = problem.get("detail")
         self.request_id = problem.get("request_id") or response.headers.get("x-request-id")
+        self.retry_after = seconds_of(response.headers.get("retry-after"))
         self._describe(problem)
 
     def _describe(self, problem: Mapping[str, Any]) -> None:
@@ -172,6 +206,10 @@ class APIError(LunetteError, httpx.HTTPStatusError):
 
 class AuthenticationError(APIError):
     """The API key is missing or wrong."""
+
+
+class RateLimitError(APIError):
+    """The server has too much to do, or this key asks too often; nothing was done."""
 
 
 class _FileError(APIError):
@@ -234,22 +272,31 @@ _BY_CODE: Mapping[str, type[LunetteError]] = {
     "is_a_directory": SandboxIsADirectoryError,
     "not_a_directory": SandboxNotADirectoryError,
     "not_supported": NotSupportedError,
+    "outcome_expired": OutcomeExpiredError,
     "permission_denied": SandboxPermissionError,
     "sandbox_destroyed": SandboxDestroyedError,
+    "sandbox_expired": SandboxExpiredError,
     "sandbox_failed": SandboxFailedError,
     "sandbox_lost": SandboxLostError,
     "sandbox_not_found": SandboxNotFoundError,
+    "sandbox_out_of_memory": SandboxOutOfMemoryError,
     "sandbox_stopped": SandboxStoppedError,
+    "unsupported_api_version": VersionError,
 }
+_BY_STATUS: Mapping[int, type[LunetteError]] = {401: AuthenticationError, 429: RateLimitError}
 
 
 def from_answer(response: httpx.Response, message: str | None = None) -> APIError:
     """Make the error that *response* means; its body must have been read."""
-    problem = _problem(response)
+    problem = read_problem(response)
     kind = _BY_CODE.get(str(problem.get("code")), APIError)
-    if response.status_code == 401:
-        kind = AuthenticationError
-    return _answer(kind, message or _message(response, problem), response)
+    kind = _BY_STATUS.get(response.status_code, kind)
+    return _answer(kind, message or describe(response, problem), response)
+
+
+def file_not_found(response: httpx.Response) -> APIError:
+    """Make the error of a missing file whose answer has no code that says so."""
+    return _answer(SandboxFileNotFoundError, describe(response, read_problem(response)), response)
 
 
 def from_transport(
@@ -321,26 +368,3 @@ def _thaw_answer(
 
 
 _thaw_transport = _transport
-
-
-def _message(response: httpx.Response, problem: Mapping[str, Any]) -> str:
-    request = response.request
-    where = f"{request.method} {request.url.path}"
-    if "code" not in problem:
-        body = " ".join(response.text[:200].split()) or "no content"
-        return f"{response.status_code} from {where}, not by a Lunette server: {body}"
-    tail = f" (request {problem['request_id']})" if problem.get("request_id") else ""
-    return f"{problem.get('detail') or problem['code']}{tail}"
-
-
-def _problem(response: httpx.Response) -> Mapping[str, Any]:
-    """The problem that *response* describes, or nothing if it is none of ours."""
-    if response.is_success:
-        return {}
-    try:
-        problem = response.json()
-    except ValueError:
-        return {}
-    if not isinstance(problem, dict):
-        return {}
-    return cast("Mapping[str, Any]", problem)

@@ -22,7 +22,8 @@ class ExecResult:
 
     *stdout* and *stderr* show bytes that are not UTF-8 as U+FFFD; *stdout_bytes* and *stderr_bytes*
     are exact. *signal* is the one that ended the command, *truncated* the number of bytes that the
-    server left out of both streams.
+    server left out of both streams, *duration* the seconds from the command's start to its end,
+    where the server says them.
     """
 
     stdout: str
@@ -32,6 +33,8 @@ class ExecResult:
     signal: int | None = field(default=None, kw_only=True)
     timed_out: bool = field(default=False, kw_only=True)
     truncated: int = field(default=0, kw_only=True)
+    # No part of what the command did: two that did the same are equal.
+    duration: float | None = field(default=None, kw_only=True, eq=False)
     _stdout_base64: str | None = field(default=None, kw_only=True, alias="stdout_base64")
     _stderr_base64: str | None = field(default=None, kw_only=True, alias="stderr_base64")
 
@@ -89,7 +92,7 @@ class StopResult:
     if not TYPE_CHECKING:
         # For type checkers a plain client's answer is no awaitable; at run time it is forgiven.
         def __await__(self) -> Generator[Any, Any, Self]:
-            from ._io import warn_awaited
+            from ._loops import warn_awaited
 
             warn_awaited("stop_sandboxes")
             return self

@@ -10,7 +10,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, cast
 
 from ._connector import Link
-from ._io import DONE, warn_awaited
+from ._io import DONE
+from ._loops import warn_awaited
 from ._operations import commands, files, sandboxes
 from .errors import LunetteError, SandboxDestroyedError
 from .files import Files
@@ -71,13 +72,19 @@ class Sandbox:
         env: Mapping[str, str] | None = None,
         timeout: float | None = None,
         input: str | bytes | None = None,
+        output_limit: int | None = None,
         check: bool = False,
     ) -> ExecResult:
         """Run a command to its end.
 
         A string runs by `/bin/sh -c`, a sequence without a shell. A failed command is a result,
         unless *check* is set: then it is an `ExecFailedError`. After *timeout* seconds the command
-        and all that it started is killed, and `ExecTimeoutError` has the output so far.
+        and all that it started is killed, and `ExecTimeoutError` has the output so far. Of each
+        stream *output_limit* bytes are kept (10 MiB, and at most 16), half from its beginning and
+        half from its end; `truncated` counts the others.
+
+        However long it takes and whatever the network does, the command runs once. Interrupted or
+        cancelled, it is killed.
         """
         return self._link.run(
             commands.execute,
@@ -87,6 +94,7 @@ class Sandbox:
             env=env,
             timeout=timeout,
             input=input,
+            output_limit=output_limit,
             check=check,
         )
 
@@ -98,13 +106,19 @@ class Sandbox:
         env: Mapping[str, str] | None = None,
         timeout: float | None = None,  # noqa: ASYNC109 - the server keeps it
         input: str | bytes | None = None,
+        output_limit: int | None = None,
         check: bool = False,
     ) -> ExecResult:
         """Run a command to its end.
 
         A string runs by `/bin/sh -c`, a sequence without a shell. A failed command is a result,
         unless *check* is set: then it is an `ExecFailedError`. After *timeout* seconds the command
-        and all that it started is killed, and `ExecTimeoutError` has the output so far.
+        and all that it started is killed, and `ExecTimeoutError` has the output so far. Of each
+        stream *output_limit* bytes are kept (10 MiB, and at most 16), half from its beginning and
+        half from its end; `truncated` counts the others.
+
+        However long it takes and whatever the network does, the command runs once. Interrupted or
+        cancelled, it is killed.
         """
         return await self._link.arun(
             commands.execute,
@@ -114,6 +128,7 @@ class Sandbox:
             env=env,
             timeout=timeout,
             input=input,
+            output_limit=output_limit,
             check=check,
         )
 
@@ -172,10 +187,7 @@ class Sandbox:
         if self._link.destroyed:
             return
         try:
-            if error is None:
-                await self.adestroy()
-            else:
-                await self._link.shielded(self.adestroy)
+            await self.adestroy()
         except LunetteError as failure:
             self._keep(error, failure)
 

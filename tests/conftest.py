@@ -48,6 +48,11 @@ def few_descriptors() -> Generator[int]:
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
+def speak_our_contract(router: Any) -> None:
+    """Let a mocked server say what it is, which every client asks first."""
+    router.get("/capabilities").respond(json={"version": "1.2", "api_version": "1"})
+
+
 class WireServer(ThreadingHTTPServer):
     """A real HTTP server that knows just enough of the contract, and keeps a diary."""
 
@@ -93,6 +98,8 @@ class _Handler(BaseHTTPRequestHandler):
             if "/processes/" in self.path:
                 self.server.killed.set()
             return 204, b""
+        if self.path == "/capabilities":
+            return _json({"name": "fake", "version": "1.2", "api_version": "1"})
         if self.path == "/sandboxes":
             return _json({"sandboxes": [_info(self.path)]})
         if self.path == "/sandboxes/stop":

@@ -17,7 +17,7 @@ import anyio
 import httpx
 import pytest
 
-from lunette import ClientClosedError, LunetteClient, SandboxLostError, errors
+from lunette import ClientClosedError, LunetteClient, RetryPolicy, SandboxLostError, errors
 from lunette._connection import Connection
 from lunette._connector import Connector
 
@@ -132,7 +132,7 @@ def test_eight_threads_at_once(wire: Any) -> None:
 def test_eight_threads_make_one_connection_object(wire: Any) -> None:
     connector = Connector(None, wire.url, None)
     with ThreadPoolExecutor(8) as threads:
-        found = list(threads.map(lambda _: connector.blocking().connection, range(64)))
+        found = list(threads.map(lambda _: connector.connection(), range(64)))
     assert len(set(map(id, found))) == 1
     connector.close()
 
@@ -226,17 +226,17 @@ def test_the_next_verb_of_the_client_uses_a_new_server(
     connector = Connector(None, "embedded", None)
 
     servers[0].lives = servers[1].lives = True
-    first = connector.blocking().connection
-    assert connector.blocking().connection is first
+    first = connector.connection()
+    assert connector.connection() is first
     servers[0].lives = False
-    second = connector.blocking().connection
+    second = connector.connection()
     assert (first.base_url, second.base_url) == ("unix:///first/sock", "unix:///second/sock")
     connector.close()
 
 
 def test_keep_alive_ends_before_that_of_any_server(wire: Any) -> None:
     connector = Connector(None, wire.url, None)
-    client: Any = connector.blocking()._client
+    client: Any = connector.connection().blocking()._io._client
     pool = client._transport._pool
     assert pool._keepalive_expiry == 4
     assert pool._max_connections == sys.maxsize
@@ -253,14 +253,18 @@ def test_plain_http_reads_no_certificates(wire: Any, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(ssl.SSLContext, "load_default_certs", loaded)
     with LunetteClient(base_url=wire.url) as client:
         client.list_sandboxes()
-    Connector(None, "unix:///nowhere/sock", None).blocking()
+    Connector(None, "unix:///nowhere/sock", None).connection().blocking()
 
 
 def test_nobody_listens(tmp_path: Any) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{unused.getsockname()[1]}"
-        with LunetteClient(base_url=url) as client, pytest.raises(httpx.ConnectError) as caught:
+        soon = RetryPolicy(attempts=2, first_delay=0.001)
+        with (
+            LunetteClient(base_url=url, retry=soon) as client,
+            pytest.raises(httpx.ConnectError) as caught,
+        ):
             client.create_sandbox({"image": "host"})
     assert isinstance(caught.value, errors.TransportError)
 
@@ -270,14 +274,22 @@ def test_a_server_that_hangs_up(tmp_path: Any) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def hang_up() -> None:
-            for _ in range(2):  # the create, and the DELETE that follows it
-                connection, _ = listener.accept()
+            while True:
+                try:
+                    connection, _ = listener.accept()
+                except OSError:  # it was shut down
+                    return
                 connection.recv(65536)
                 connection.close()
 
         thread = threading.Thread(target=hang_up)
         thread.start()
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        with LunetteClient(base_url=url) as client, pytest.raises(errors.TransportError):
+        soon = RetryPolicy(attempts=3, first_delay=0.001)
+        with (
+            LunetteClient(base_url=url, retry=soon) as client,
+            pytest.raises(errors.TransportError),
+        ):
             client.create_sandbox({"image": "host"})
+        listener.shutdown(socket.SHUT_RDWR)
         thread.join()

@@ -26,9 +26,13 @@ EXPORTED = [
     "LunetteClient",
     "LunetteError",
     "NotSupportedError",
+    "OutcomeExpiredError",
+    "RateLimitError",
     "RequestTimeoutError",
+    "RetryPolicy",
     "Sandbox",
     "SandboxDestroyedError",
+    "SandboxExpiredError",
     "SandboxFailedError",
     "SandboxFileNotFoundError",
     "SandboxInfo",
@@ -36,12 +40,14 @@ EXPORTED = [
     "SandboxLostError",
     "SandboxNotADirectoryError",
     "SandboxNotFoundError",
+    "SandboxOutOfMemoryError",
     "SandboxPermissionError",
     "SandboxStoppedError",
     "ServiceError",
     "StopFailure",
     "StopResult",
     "TransportError",
+    "VersionError",
 ]
 CLIENT_MODULES = [
     module.name

@@ -13,6 +13,8 @@ import respx
 
 from lunette import LunetteClient, Sandbox
 
+from .conftest import speak_our_contract
+
 URL = "http://lunette.test"
 
 
@@ -42,6 +44,7 @@ def sandbox() -> Any:
     with respx.mock(base_url=URL, assert_all_called=False) as router:
         router.put("/sandboxes/s1/files").mock(side_effect=store.put)
         router.get("/sandboxes/s1/files").mock(side_effect=store.get)
+        speak_our_contract(router)
         with LunetteClient(base_url=URL) as client:
             yield Sandbox(client, "s1")
 
@@ -97,6 +100,7 @@ def test_a_cancelled_download_leaves_nothing(wire: Any, tmp_path: Path) -> None:
 
     async def main() -> None:
         with respx.mock(base_url=URL) as router:
+            speak_our_contract(router)
             router.get("/sandboxes/s1/files").mock(
                 return_value=httpx.Response(200, stream=Endless())
             )

@@ -13,7 +13,8 @@ import pytest
 
 from lunette import errors
 from lunette._connection import Connection
-from lunette._io import AsyncIO, BlockingIO, Body, current_loop, run
+from lunette._io import AsyncIO, BlockingIO, Body, run
+from lunette._loops import current_loop
 
 
 def over(handler: Any, **options: Any) -> BlockingIO:
@@ -54,15 +55,6 @@ def test_a_patient_request_waits_for_its_answer() -> None:
     assert run(over(timeouts, timeout=3.0).send(GET, patient=True)).json() == [3.0]
 
 
-def test_a_clean_up_is_short_when_blocking() -> None:
-    async def operation(io: BlockingIO) -> list[Any]:
-        async with io.shielded(2):
-            inside = (await io.send(GET, patient=True)).json()
-        return [*inside, *(await io.send(GET, patient=True)).json()]
-
-    assert run(operation(over(timeouts))) == [2, None]
-
-
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_a_clean_up_outlives_a_cancellation(backend: str) -> None:
     done: list[object] = []
@@ -71,9 +63,11 @@ def test_a_clean_up_outlives_a_cancellation(backend: str) -> None:
         try:
             await anyio.sleep_forever()
         finally:
-            async with async_over(timeouts).shielded(30):
-                await anyio.lowlevel.checkpoint()
-                done.append(await async_over(timeouts).send(GET))
+            await async_over(timeouts).outlive(clean_up, 30)
+
+    async def clean_up() -> None:
+        await anyio.lowlevel.checkpoint()
+        done.append(await async_over(timeouts).send(GET))
 
     async def main() -> None:
         async with anyio.create_task_group() as group:
@@ -88,8 +82,7 @@ def test_a_clean_up_outlives_a_cancellation(backend: str) -> None:
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_a_clean_up_ends_in_the_end(backend: str) -> None:
     async def main() -> None:
-        async with async_over(timeouts).shielded(0.01):
-            await anyio.sleep_forever()
+        await async_over(timeouts).outlive(anyio.sleep_forever, 0.01)
 
     anyio.run(main, backend=backend)
 

@@ -19,9 +19,12 @@ from lunette import (
     AsyncLunetteClient,
     AsyncSandbox,
     LunetteClient,
+    RetryPolicy,
     Sandbox,
     SandboxDestroyedError,
 )
+
+from .conftest import speak_our_contract
 
 URL = "http://lunette.test"
 BACKENDS = pytest.mark.parametrize("backend", ["asyncio", "trio"])
@@ -78,11 +81,13 @@ def test_destroy_is_awaitable_on_any_sandbox(wire: Any, backend: str) -> None:
                 await sandbox.destroy()
 
     anyio.run(main, backend=backend)
-    assert wire.diary == ["DELETE /sandboxes/s1"] * 4
+    assert wire.diary == ["GET /capabilities", *["DELETE /sandboxes/s1"] * 4]
 
 
 def test_a_destroy_that_failed_can_be_repeated() -> None:
-    with respx.mock(base_url=URL) as router, LunetteClient(base_url=URL) as client:
+    once = RetryPolicy(attempts=1)
+    with respx.mock(base_url=URL) as router, LunetteClient(base_url=URL, retry=once) as client:
+        speak_our_contract(router)
         route = router.delete("/sandboxes/s1").mock(side_effect=httpx.ReadError)
         sandbox = Sandbox(client, "s1")
         with pytest.raises(httpx.ReadError):
@@ -104,6 +109,7 @@ def test_failing_to_destroy_does_not_hide_an_error(caplog: pytest.LogCaptureFixt
                     pass
 
     with respx.mock(base_url=URL) as router, LunetteClient(base_url=URL) as client:
+        speak_our_contract(router)
         router.delete("/sandboxes/s1").respond(500)
         with pytest.raises(ZeroDivisionError), Sandbox(client, "s1"):
             raise ZeroDivisionError
@@ -143,9 +149,9 @@ def test_cancelling_kills_the_command_and_destroys_the_sandbox(wire: Any, backen
         line.split("/")[0] + line.split("/")[3] if line.count("/") > 2 else line
         for line in wire.diary
     ]
-    assert verbs[1] == "POST exec"
-    assert verbs[2] == "DELETE processes"
-    assert wire.diary[3].startswith("DELETE /sandboxes/")
+    assert verbs[2] == "POST exec"
+    assert verbs[3] == "DELETE processes"
+    assert wire.diary[4].startswith("DELETE /sandboxes/")
 
 
 def test_a_cancelled_asyncio_task_stays_cancelled(wire: Any) -> None:

@@ -16,7 +16,8 @@ from uuid import uuid4
 from .. import errors
 from .._io import IO
 from ..config import checked_seconds
-from . import abandon, may_have_acted, parsed
+from . import abandon, held_back, may_have_acted, parsed, published, seconds_to_wait
+from .server import is_published
 
 if TYPE_CHECKING:
     from lunette_api.models import ExecRequest, ExecResponse
@@ -31,6 +32,7 @@ _STDERR_IN_LOG = 500
 # As in openapi.yaml.
 _LONGEST_TIMEOUT = 31_536_000
 _LONGEST_PATH = 4096
+_LARGEST_OUTPUT_LIMIT = 16 * 1024 * 1024
 
 
 async def execute(
@@ -42,12 +44,16 @@ async def execute(
     env: Mapping[str, str] | None,
     timeout: float | None,  # noqa: ASYNC109 - the server keeps it, and kills the command
     input: str | bytes | None,
+    output_limit: int | None,
     check: bool,
 ) -> ExecResult:
     """Run a command to its end."""
     body = _request(command, cwd, env, timeout, input)
+    if output_limit is not None:
+        body.output_limit = _output_limit(output_limit)
     logger.debug("[%s] exec: %s", sandbox_id, command)
-    result = await _run(io, sandbox_id, body)
+    run = published.execute if await is_published(io) else _run
+    result = _result(await run(io, sandbox_id, body))
     if result.timed_out or not result.success:
         _log_failure(sandbox_id, command, result)
     if result.timed_out:
@@ -57,19 +63,37 @@ async def execute(
     return result
 
 
-async def _run(io: IO, sandbox_id: str, body: ExecRequest) -> ExecResult:
+async def _run(io: IO, sandbox_id: str, body: ExecRequest) -> ExecResponse:
     from lunette_api.api.commands import exec_command, kill_process
     from lunette_api.models import ExecResponse
 
+    # By the key the server knows the command again, however often it is sent.
     key = uuid4().hex
-    request = exec_command._get_kwargs(sandbox_id, body=body, idempotency_key=key)
+    request = exec_command._get_kwargs(
+        sandbox_id, body=body, idempotency_key=key, prefer=held_back(io)
+    )
     try:
-        response = await io.send(request, patient=True)
+        response = await io.send(request)
+        if response.status_code == 202:
+            return await _followed(io, sandbox_id, key)
+        return parsed(response, ExecResponse.from_dict)
     except BaseException as error:
         if may_have_acted(error):
             await abandon(io, kill_process._get_kwargs(sandbox_id, key))
         raise
-    return _result(parsed(response, ExecResponse.from_dict))
+
+
+async def _followed(io: IO, sandbox_id: str, key: str) -> ExecResponse:
+    """Ask for a command that was accepted, until it has ended."""
+    from lunette_api.api.commands import get_process
+    from lunette_api.models import Process
+    from lunette_api.types import Unset
+
+    while True:
+        request = get_process._get_kwargs(sandbox_id, key, wait=seconds_to_wait(io))
+        process = parsed(await io.send(request), Process.from_dict)
+        if not isinstance(process.result, Unset):
+            return process.result
 
 
 def _request(
@@ -82,7 +106,7 @@ def _request(
     from lunette_api.models import ExecRequest, ExecRequestEnv
     from lunette_api.types import UNSET
 
-    body = ExecRequest(command=_command(command), input_encoding=UNSET)
+    body = ExecRequest(command=_command(command), input_encoding=UNSET, output_limit=UNSET)
     if cwd is not None:
         body.cwd = _cwd(cwd)
     if env is not None:
@@ -166,6 +190,14 @@ def _timeout(value: object) -> float:
         raise type(error)(f"timeout {error}") from None
 
 
+def _output_limit(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"output_limit must be a number of bytes, not {type(value).__name__}")
+    if not 0 <= value <= _LARGEST_OUTPUT_LIMIT:
+        raise ValueError(f"output_limit must be 0 to {_LARGEST_OUTPUT_LIMIT} bytes, not {value}")
+    return value
+
+
 def _result(wire: ExecResponse) -> ExecResult:
     from ..results import ExecResult
 
@@ -176,6 +208,7 @@ def _result(wire: ExecResponse) -> ExecResult:
         signal=wire.signal or None,  # what was not sent is a falsy UNSET
         timed_out=bool(wire.timed_out),
         truncated=wire.truncated or 0,
+        duration=wire.duration if isinstance(wire.duration, int | float) else None,
         stdout_base64=wire.stdout_base64 or None,
         stderr_base64=wire.stderr_base64 or None,
     )

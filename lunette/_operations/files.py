@@ -21,6 +21,8 @@ import httpx
 
 from .. import errors
 from .._io import IO, Body, Incoming, Request
+from . import published
+from .server import is_published
 
 __all__ = ["download", "read_bytes", "read_text", "upload", "write_bytes", "write_text"]
 
@@ -35,7 +37,11 @@ async def upload(
     file, size = await io.call(_source, Path(local_path))
     with file:
         logger.info("[%s] upload %s to %s, %d bytes", sandbox_id, local_path, remote_path, size)
-        await _send(io, request, file, size)
+        if await is_published(io):
+            content = await io.call(file.read)
+            await published.write(io, sandbox_id, _checked(remote_path), content)
+        else:
+            await _send(io, request, file, size)
 
 
 async def download(
@@ -45,19 +51,36 @@ async def download(
     target = Path(local_path)
     request = _get(sandbox_id, remote_path)
     await io.call(_check_target, target, remote_path)
+    if await is_published(io):
+        content = await published.read(io, sandbox_id, _checked(remote_path))
+        await io.call(_write_target, target, content)
+    else:
+        await _stream_into(io, request, target)
+    logger.info("[%s] downloaded %s to %s", sandbox_id, remote_path, local_path)
+
+
+def _write_target(target: Path, content: bytes) -> None:
+    with _replacing(target) as file:
+        file.write(content)
+
+
+async def _stream_into(io: IO, request: Request, target: Path) -> None:
     async with io.stream(request) as incoming:
         with _replacing(target) as file:
             async for chunk in incoming.chunks:
                 await io.call(file.write, chunk)
             _check_length(incoming)
-    logger.info("[%s] downloaded %s to %s", sandbox_id, remote_path, local_path)
 
 
 async def read_bytes(io: IO, sandbox_id: str, path: str) -> bytes:
     """Read a file of the sandbox."""
-    response = await io.send(_get(sandbox_id, path))
-    logger.info("[%s] read %s, %d bytes", sandbox_id, path, len(response.content))
-    return response.content
+    request = _get(sandbox_id, path)
+    if await is_published(io):
+        content = await published.read(io, sandbox_id, _checked(path))
+    else:
+        content = (await io.send(request)).content
+    logger.info("[%s] read %s, %d bytes", sandbox_id, path, len(content))
+    return content
 
 
 async def read_text(io: IO, sandbox_id: str, path: str, *, encoding: str, error_mode: str) -> str:
@@ -73,7 +96,10 @@ async def write_bytes(io: IO, sandbox_id: str, path: str, data: bytes) -> None:
     request = _put(sandbox_id, path)
     size = memoryview(data).nbytes
     logger.info("[%s] write %s, %d bytes", sandbox_id, path, size)
-    await _send(io, request, streams.BytesIO(data), size)
+    if await is_published(io):
+        await published.write(io, sandbox_id, _checked(path), bytes(data))
+    else:
+        await _send(io, request, streams.BytesIO(data), size)
 
 
 async def write_text(io: IO, sandbox_id: str, path: str, text: str, *, encoding: str) -> None:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from .. import errors
-from .._io import IO
-from . import abandon, may_have_acted, parsed
+from .._io import CLEANUP_SECONDS, IO, Request
+from . import abandon, held_back, may_have_acted, parsed, published, seconds_to_wait
+from .server import is_published
 
 if TYPE_CHECKING:
     from lunette_api.models import SandboxInfo as WireInfo
@@ -28,14 +29,16 @@ logger = logging.getLogger(__name__)
 async def create(io: IO, service: Mapping[str, Any]) -> str:
     """Make a sandbox and return its id."""
     from lunette_api.api.sandboxes import create_sandbox, delete_sandbox
-    from lunette_api.models import CreateSandbox, SandboxInfo, Service
+    from lunette_api.models import CreateSandbox, Service
 
+    if await is_published(io):
+        return await _create_published(io, service)
     # The id is the client's, so that a sandbox whose answer never came can be destroyed by it.
     sandbox_id = str(uuid4())
     body = CreateSandbox(service=Service.from_dict(service))
+    request = create_sandbox._get_kwargs(sandbox_id, body=body, prefer=held_back(io))
     try:
-        response = await io.send(create_sandbox._get_kwargs(sandbox_id, body=body))
-        parsed(response, SandboxInfo.from_dict)
+        await _make(io, sandbox_id, request)
     except BaseException as error:
         if may_have_acted(error):
             await abandon(io, delete_sandbox._get_kwargs(sandbox_id))
@@ -43,11 +46,31 @@ async def create(io: IO, service: Mapping[str, Any]) -> str:
     return sandbox_id
 
 
+async def _create_published(io: IO, service: Mapping[str, Any]) -> str:
+    try:
+        return await published.create(io, service)
+    except BaseException as error:
+        if may_have_acted(error):  # its id was in the answer
+            logger.warning("a sandbox may be left on the server, which has no way to find it")
+        raise
+
+
+async def _make(io: IO, sandbox_id: str, request: Request) -> None:
+    from lunette_api.api.sandboxes import get_sandbox
+    from lunette_api.models import SandboxInfo, SandboxState
+
+    response = await io.send(request)
+    while parsed(response, SandboxInfo.from_dict).state is SandboxState.PENDING:
+        response = await io.send(get_sandbox._get_kwargs(sandbox_id, wait=seconds_to_wait(io)))
+
+
 async def get(io: IO, sandbox_id: str) -> SandboxInfo:
     """Look at one sandbox."""
     from lunette_api.api.sandboxes import get_sandbox
     from lunette_api.models import SandboxInfo
 
+    if await is_published(io):
+        raise published.refuse("get_sandbox", "Sandbox(client, sandbox_id) needs no look")
     response = await io.send(get_sandbox._get_kwargs(sandbox_id))
     return _info(parsed(response, SandboxInfo.from_dict))
 
@@ -57,6 +80,8 @@ async def list_all(io: IO) -> list[SandboxInfo]:
     from lunette_api.api.sandboxes import list_sandboxes
     from lunette_api.models import SandboxList
 
+    if await is_published(io):
+        raise published.refuse("list_sandboxes", "keep the ids of what you make")
     answer = parsed(await io.send(list_sandboxes._get_kwargs()), SandboxList.from_dict)
     return [_info(info) for info in answer.sandboxes]
 
@@ -69,8 +94,12 @@ async def stop(io: IO, sandbox_ids: Iterable[str]) -> StopResult:
 
     from ..results import StopFailure, StopResult
 
-    request = stop_sandboxes._get_kwargs(body=StopRequest(sandbox_ids=_ids(sandbox_ids)))
-    answer = parsed(await io.send(request), WireResult.from_dict)
+    ids = _ids(sandbox_ids)
+    if await is_published(io):
+        answer = await published.stop(io, ids)
+    else:
+        request = stop_sandboxes._get_kwargs(body=StopRequest(sandbox_ids=ids))
+        answer = parsed(await io.send(request), WireResult.from_dict)
     failed = [StopFailure(failure.sandbox_id, failure.error) for failure in answer.failed]
     return StopResult(answer.stopped, failed)
 
@@ -80,9 +109,32 @@ async def destroy(io: IO, sandbox_id: str) -> None:
     from lunette_api.api.sandboxes import delete_sandbox
 
     try:
-        await io.send(delete_sandbox._get_kwargs(sandbox_id))
+        if await is_published(io):
+            await published.destroy(io, sandbox_id)
+        else:
+            await io.send(delete_sandbox._get_kwargs(sandbox_id))
     except errors.SandboxDestroyedError as error:
         logger.debug("[%s] was gone: %s", sandbox_id, error)
+    except errors.LunetteError:
+        raise
+    except BaseException:  # a cancellation or Ctrl-C must not leave it behind
+        await _destroy_at_last(io, sandbox_id)
+        raise
+
+
+async def _destroy_at_last(io: IO, sandbox_id: str) -> None:
+    from lunette_api.api.sandboxes import delete_sandbox
+
+    async def cleanup() -> None:
+        try:
+            await published.destroy(io, sandbox_id)
+        except errors.LunetteError as error:
+            logger.warning("[%s] could not be destroyed: %s", sandbox_id, error)
+
+    if io.profile.published:
+        await io.outlive(cleanup, CLEANUP_SECONDS)
+    else:
+        await abandon(io, delete_sandbox._get_kwargs(sandbox_id))
 
 
 def _ids(sandbox_ids: Iterable[str]) -> list[str]:

@@ -193,7 +193,7 @@ class Store:
         key: str,
         body: bytes | None,
         state: CommandState,
-        found: tuple[str | None, bytes | None, bytes | None, str | None] = (None,) * 4,
+        found: tuple[str | None, bytes | None, bytes | None, str | None] = (None, None, None, None),
     ) -> None:
         # A row that is replaced gets a new number, so that numbers stay in the order of until.
         self._db.execute(

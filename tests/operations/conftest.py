@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from lunette import errors
-from lunette._io import Body, Incoming, Request
+from lunette._io import Body, Incoming, Profile, Request
 
 
 class ScriptedIO:
@@ -22,6 +22,12 @@ class ScriptedIO:
         self.requests: list[Request] = []
         self.uploaded = b""
         self.patient = False
+        self.profile = Profile(published=False)
+        self.timeout = 60.0
+
+    @asynccontextmanager
+    async def alone(self) -> AsyncGenerator[None]:
+        yield
 
     async def send(
         self, request: Request, *, body: Body | None = None, patient: bool = False
@@ -42,10 +48,9 @@ class ScriptedIO:
     async def call(self, function: Callable[..., Any], *args: Any) -> Any:
         return function(*args)
 
-    @asynccontextmanager
-    async def shielded(self, seconds: float) -> AsyncGenerator[None]:
-        self.diary.append(f"shielded {seconds:g}")
-        yield
+    async def outlive(self, cleanup: Callable[[], Any], seconds: float) -> None:
+        self.diary.append(f"outlive {seconds:g}")
+        await cleanup()
 
     def _answer(self, request: Request) -> httpx.Response:
         self.diary.append(f"{request['method']} {request['url']}")

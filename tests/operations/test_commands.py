@@ -17,6 +17,7 @@ OPTIONS: dict[str, Any] = {
     "env": None,
     "timeout": None,
     "input": None,
+    "output_limit": None,
     "check": False,
 }
 
@@ -35,7 +36,8 @@ def test_the_least_is_sent(scripted: Any) -> None:
     result = execute(io, "echo hello")
 
     assert result == ExecResult("hello\n", "", 0)
-    assert io.patient
+    assert not io.patient
+    assert io.requests[0]["headers"]["Prefer"] == "respond-async, wait=20"
     assert io.requests[0]["json"] == {"command": "echo hello"}
     assert re.fullmatch("[0-9a-f]{32}", io.requests[0]["headers"]["Idempotency-Key"])
 
@@ -116,7 +118,7 @@ def test_a_command_that_nobody_waits_for_is_killed(scripted: Any, fault: BaseExc
         execute(io, "sleep 9")
 
     key = io.requests[0]["headers"]["Idempotency-Key"]
-    assert io.diary[1:] == ["shielded 2", f"delete /sandboxes/s1/processes/{key}"]
+    assert io.diary[1:] == ["outlive 2", f"delete /sandboxes/s1/processes/{key}"]
 
 
 @pytest.mark.parametrize(
@@ -166,5 +168,5 @@ def test_what_is_logged(scripted: Any, caplog: pytest.LogCaptureFixture) -> None
 @pytest.mark.parametrize("answer", [{}, {"stdout": ""}, [], "text", None])
 def test_a_broken_answer_is_an_api_error(scripted: Any, answer: Any) -> None:
     with pytest.raises(errors.APIError, match="not by a Lunette server") as caught:
-        execute(scripted(httpx.Response(200, json=answer)), "true")
+        execute(scripted(httpx.Response(200, json=answer), httpx.Response(204)), "true")
     assert caught.value.status_code == 200

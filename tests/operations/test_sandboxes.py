@@ -78,7 +78,7 @@ def test_create_that_may_have_acted_is_undone(scripted: Any, fault: Any) -> None
         run(sandboxes.create(io, {"image": "host"}))
 
     url = io.requests[0]["url"]
-    assert io.diary == [f"put {url}", "shielded 2", f"delete {url}"]
+    assert io.diary == [f"put {url}", "outlive 2", f"delete {url}"]
 
 
 @pytest.mark.parametrize(

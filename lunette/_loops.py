@@ -1,0 +1,81 @@
+"""Which event loop runs this code, and warnings of what blocks it."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, TypeVar
+
+__all__ = ["current_loop", "in_trio", "off_loop", "warn_awaited", "warn_blocking"]
+
+T = TypeVar("T")
+
+
+def current_loop() -> object | None:
+    """Return what stands for the event loop that runs this code, if one does."""
+    # Neither library is imported to ask it: one that nobody imported runs nothing.
+    if in_trio():
+        trio: Any = sys.modules["trio"]
+        token: object = trio.lowlevel.current_trio_token()
+        return token
+    asyncio: Any = sys.modules.get("asyncio")
+    if asyncio is None:
+        return None
+    with suppress(RuntimeError):
+        loop: object = asyncio.get_running_loop()
+        return loop
+    return None
+
+
+def in_trio() -> bool:
+    """Say whether trio runs this code."""
+    trio: Any = sys.modules.get("trio")
+    return trio is not None and trio.lowlevel.in_trio_run()
+
+
+async def off_loop(function: Callable[[], T]) -> T:
+    """Call *function* in a thread, without anyio, whose import would hold up the event loop."""
+    if in_trio():
+        trio: Any = sys.modules["trio"]
+        answer: T = await trio.to_thread.run_sync(function)
+        return answer
+    import asyncio
+
+    return await asyncio.to_thread(function)
+
+
+def warn_blocking() -> None:
+    """Warn if an event loop runs: the verb of an Async object that was called blocks it."""
+    if current_loop() is None:
+        return
+    level, verb = _caller()
+    message = f"{verb}() blocks the event loop; await a{verb}() instead"
+    if verb == "__exit__":
+        message = "`with` blocks the event loop; write `async with` instead"
+    _warn(message, level)
+
+
+def warn_awaited(verb: str) -> None:
+    """Warn that *verb* of a plain client was awaited: it had blocked the event loop already."""
+    _warn(
+        f"{verb}() blocked the event loop before it was awaited; open the client by"
+        f" `async with LunetteClient() as client`, or write `await client.a{verb}()`",
+        _caller()[0],
+    )
+
+
+def _warn(message: str, level: int) -> None:
+    from .errors import AsyncUsageWarning
+
+    warnings.warn(message, AsyncUsageWarning, stacklevel=level + 1)
+
+
+def _caller() -> tuple[int, str]:
+    """Return the stack level, seen from our caller, of the user's line, and the verb it called."""
+    frame, level, verb = sys._getframe(1), 1, ""  # pyright: ignore[reportPrivateUsage] - no public way
+    while frame.f_back and frame.f_globals.get("__package__") in {"lunette", "lunette._operations"}:
+        verb = frame.f_code.co_name
+        frame, level = frame.f_back, level + 1
+    return level, verb

@@ -1,0 +1,187 @@
+"""Sending a request again where that cannot do anything twice.
+
+A library would do less: tenacity and stamina know neither `Retry-After` nor which of our requests
+may be repeated, their loops would stand around every `IO.send` in two forms, and what is left of
+them, the pause, is one line.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from typing import Any, TypeVar, TypeVarTuple
+
+import httpx
+from attrs import field, frozen
+from attrs.validators import ge, gt
+
+from . import errors
+from ._io import IO, Body, Incoming, Profile, Request
+
+__all__ = ["RetryPolicy", "Retrying"]
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+logger = logging.getLogger(__name__)
+
+_IDEMPOTENT = frozenset({"get", "put", "delete"})
+_NEVER_MADE = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+_LATER = frozenset({408, 502, 503, 504})
+# It says 503 for good: this machine cannot run sandboxes.
+_FINAL = frozenset({"engine_unavailable"})
+
+
+@frozen(kw_only=True)
+class RetryPolicy:
+    """How often one request is sent, and when.
+
+    At most *attempts* times, the last beginning before *deadline* seconds have passed since the
+    first. Before the second attempt there is a pause of up to *first_delay* seconds, which doubles
+    each time up to *longest_delay*, less a random part of up to a half; a server's `Retry-After`
+    makes it longer. `RetryPolicy(attempts=1)` sends everything once.
+
+    Only what cannot do anything twice is repeated: GET, PUT and DELETE, commands (which have a key
+    by which the server knows them again), what a server refused by 429, and what was never sent
+    since no connection was made.
+    """
+
+    attempts: int = field(default=6, validator=ge(1))
+    deadline: float = field(default=60.0, validator=ge(0))
+    first_delay: float = field(default=0.1, validator=gt(0))
+    longest_delay: float = field(default=5.0, validator=gt(0))
+
+    def pause(self, attempt: int, retry_after: float | None) -> float:
+        """Return the seconds between *attempt*, counted from 1, and the next."""
+        longest = min(self.longest_delay, self.first_delay * 2.0 ** min(attempt - 1, 32))
+        # Of many clients that were refused together, not all must come back together.
+        pause = longest * random.uniform(0.5, 1)
+        return pause if retry_after is None else retry_after + pause
+
+
+class Retrying:
+    """An `IO` that sends again what another could not."""
+
+    def __init__(self, io: IO, policy: RetryPolicy) -> None:
+        self._io = io
+        self._policy = policy
+        self._until: float | None = None  # the end of a clean-up
+
+    @property
+    def profile(self) -> Profile:
+        return self._io.profile
+
+    @property
+    def timeout(self) -> float:
+        return self._io.timeout
+
+    def alone(self) -> AbstractAsyncContextManager[None]:
+        return self._io.alone()
+
+    async def send(
+        self, request: Request, *, body: Body | None = None, patient: bool = False
+    ) -> httpx.Response:
+        attempts = _Attempts(self._policy, self.profile, request, self._until)
+        while True:
+            try:
+                return await self._io.send(
+                    attempts.request(self.timeout), body=body, patient=patient
+                )
+            except errors.LunetteError as error:
+                pause = attempts.pause_after(error)
+                if pause is None:
+                    raise
+            await self.sleep(pause)
+            if body is not None:
+                await self.call(body.rewind)
+
+    @asynccontextmanager
+    async def stream(self, request: Request) -> AsyncGenerator[Incoming]:
+        attempts = _Attempts(self._policy, self.profile, request, self._until)
+        async with AsyncExitStack() as stack:
+            while True:
+                try:
+                    incoming = await stack.enter_async_context(self._io.stream(request))
+                    break
+                except errors.LunetteError as error:
+                    pause = attempts.pause_after(error)
+                    if pause is None:
+                        raise
+                await self.sleep(pause)
+            yield incoming
+
+    async def sleep(self, seconds: float) -> None:
+        await self._io.sleep(seconds)
+
+    async def call(self, function: Callable[[*Ts], T], *args: *Ts) -> T:
+        return await self._io.call(function, *args)
+
+    async def outlive(
+        self, cleanup: Callable[[], Coroutine[Any, Any, None]], seconds: float
+    ) -> None:
+        self._until = time.monotonic() + seconds
+        try:
+            await self._io.outlive(cleanup, seconds)
+        finally:
+            self._until = None
+
+
+class _Attempts:
+    """The attempts of one request."""
+
+    def __init__(
+        self, policy: RetryPolicy, profile: Profile, request: Request, until: float | None
+    ) -> None:
+        self._policy = policy
+        self._profile = profile
+        self._request = request
+        self._is_cleanup = until is not None
+        self._until = until or time.monotonic() + policy.deadline
+        self._made = 0
+
+    def request(self, timeout: float) -> Request:
+        """Return the request of the next attempt, which must not take longer than is left."""
+        self._made += 1
+        if self._made == 1 and not self._is_cleanup:
+            return self._request
+        left = max(0.001, self._until - time.monotonic())
+        return self._request | {"timeout": min(timeout, left)}
+
+    def pause_after(self, error: errors.LunetteError) -> float | None:
+        """Return the seconds until the next attempt, or None if there is none."""
+        if self._made >= self._policy.attempts or not self._may_repeat(error):
+            return None
+        retry_after = error.retry_after if isinstance(error, errors.APIError) else None
+        pause = self._policy.pause(self._made, retry_after)
+        if time.monotonic() + pause >= self._until:
+            return None
+        logger.info(
+            "%s %s: %s; attempt %d of %d in %.2f s",
+            str(self._request["method"]).upper(),
+            self._request["url"],
+            error,
+            self._made + 1,
+            self._policy.attempts,
+            pause,
+        )
+        return pause
+
+    def _may_repeat(self, error: errors.LunetteError) -> bool:
+        if isinstance(error, errors.SandboxDestroyedError):
+            return False
+        if isinstance(error, _NEVER_MADE):
+            return True
+        if isinstance(error, errors.APIError):
+            if error.status_code == 429:  # refused, so that nothing was done
+                return self._is_idempotent or not self._profile.published
+            return error.status_code in _LATER and error.code not in _FINAL and self._is_idempotent
+        return isinstance(error, errors.TransportError) and self._is_idempotent
+
+    @property
+    def _is_idempotent(self) -> bool:
+        if str(self._request["method"]).lower() in _IDEMPOTENT:
+            return True
+        return "Idempotency-Key" in self._request.get("headers", {})
