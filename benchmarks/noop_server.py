@@ -37,11 +37,18 @@ def _content_length(head: bytes) -> int:
     return 0
 
 
-async def _serve(path: str) -> None:
-    server = await asyncio.get_running_loop().create_unix_server(_Noop, path)
-    print("ready", flush=True)
+async def _serve(where: str) -> None:
+    loop = asyncio.get_running_loop()
+    if where == "--tcp":
+        # The backlog is for clients that open hundreds of connections at once.
+        server = await loop.create_server(_Noop, "127.0.0.1", 0, backlog=1024)
+        print(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/", flush=True)
+    else:
+        server = await loop.create_unix_server(_Noop, where)
+        print("ready", flush=True)
     await server.serve_forever()
 
 
 if __name__ == "__main__":
+    # The path of a Unix socket, or --tcp for a free port, whose URL is then the first line.
     asyncio.run(_serve(sys.argv[1]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import socket
 from collections.abc import Generator
@@ -13,6 +14,8 @@ from starlette.types import ASGIApp
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import Server
+
+from lunette.server._problems import Problem
 
 __all__ = ["HTTPServer"]
 
@@ -89,6 +92,14 @@ class _OneSend(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._joined = _Joined(cast(asyncio.Transport, transport))
         super().connection_made(cast(asyncio.Transport, self._joined))
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP as everything else is answered."""
+        response = Problem(400, "bad_request", msg).response(os.urandom(8).hex())
+        fields = [*response.raw_headers, (b"connection", b"close")]
+        head = b"".join(b"%b: %b\r\n" % field for field in fields)
+        self.transport.write(b"HTTP/1.1 400 Bad Request\r\n%b\r\n%b" % (head, bytes(response.body)))
+        self.transport.close()
 
     def on_response_complete(self) -> None:
         self._joined.flush()  # the head of an answer to HEAD, which has no body

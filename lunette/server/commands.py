@@ -83,11 +83,9 @@ class Commands:
         """Return the command of *key*: the one that is known, or else a new one."""
         sandbox_id = request.path_params["sandbox_id"]
         digest = hashlib.blake2b(content, digest_size=16).digest()
-        found = self._registry.get(sandbox_id).runs.join(key, digest)
-        if found is not None:
-            return found
-        _, sandbox, _ = await self._registry.running(sandbox_id)
-        # Asked again, since another request may have been faster meanwhile.
+        sandbox = self._registry.get(sandbox_id)
+        if sandbox.handle is None:
+            await self._registry.running(sandbox_id)
         return sandbox.runs.join(key, digest) or sandbox.runs.begin(
             key, digest, lambda run: self._run(sandbox, run, body, stdin)
         )

@@ -20,7 +20,7 @@ from pathlib import Path
 from time import time
 from typing import Any
 
-from attrs import asdict, field, frozen
+from attrs import field, fields, frozen
 
 from lunette.server.output import Outcome
 
@@ -43,6 +43,7 @@ CREATE TABLE IF NOT EXISTS commands (
     UNIQUE (sandbox, key)
 );
 """
+_END = [f.name for f in fields(Outcome) if f.name not in ("stdout", "stderr")]
 _ALIVE = None  # the code of a sandbox that is there
 
 
@@ -85,21 +86,27 @@ class Store:
     """The memory of one server, in *directory*: for as long as it runs, or *durable*."""
 
     def __init__(self, directory: Path, *, durable: bool = False) -> None:
-        self._lock = _make_and_lock(directory) if durable else -1
         self._spool = directory / "outcomes"
-        self._spool.mkdir(mode=0o700, exist_ok=True)
         self._path = directory / "state.db" if durable else None
-        try:
-            self._db = _open(self._path)
-            self._recover()
-        except sqlite3.DatabaseError as error:
-            raise StoreError(f"{self._path} is broken or no database of this version") from error
+        with contextlib.ExitStack() as opened:
+            if durable:
+                opened.callback(os.close, _make_and_lock(directory))
+            self._spool.mkdir(mode=0o700, exist_ok=True)
+            try:
+                # The empty name is a temporary database that no other process can open.
+                self._db = opened.enter_context(contextlib.closing(_connect(self._path or "")))
+                _prepare(self._db, "WAL" if durable else "MEMORY")
+                self._recover()
+            except sqlite3.DatabaseError as error:
+                raise StoreError(
+                    f"{self._path} is broken or no database of this version; move it away"
+                    " or give another --state"
+                ) from error
+            self._opened = opened.pop_all()
 
     def close(self) -> None:
         """Close the database; what is durable stays."""
-        self._db.close()
-        if self._lock >= 0:
-            os.close(self._lock)
+        self._opened.close()
 
     def checkpoint(self) -> None:
         """Move what was written into the main file; blocking, and for a thread."""
@@ -136,7 +143,8 @@ class Store:
     def claim(self, sandbox_id: str, key: str, body: bytes) -> None:
         """Remember that a command is about to be started."""
         self._forget_the_old()
-        self._put(sandbox_id, key, body, CommandState.RUNNING)
+        if self._path is not None:  # else there is no later server that could ask
+            self._put(sandbox_id, key, body, CommandState.RUNNING)
 
     def give_up(self, sandbox_id: str, key: str) -> None:
         """Remember that the command of *key*, which has not arrived, must not be started."""
@@ -154,8 +162,8 @@ class Store:
 
     async def keep(self, sandbox_id: str, key: str, body: bytes, outcome: Outcome) -> None:
         """Remember how a command ended; raise OSError where a large outcome finds no room."""
-        end = asdict(outcome)
-        stdout, stderr = end.pop("stdout"), end.pop("stderr")
+        end = {name: getattr(outcome, name) for name in _END}
+        stdout, stderr = outcome.stdout, outcome.stderr
         name = None
         if len(stdout) + len(stderr) > _INLINE:
             name = uuid.uuid4().hex
@@ -236,21 +244,18 @@ class Store:
                 path.unlink()
 
 
-def _open(path: Path | None) -> sqlite3.Connection:
-    # The empty name is a temporary database that no other process can open.
-    db = _connect(path) if path else sqlite3.connect("", isolation_level=None)
-    db.execute(f"PRAGMA journal_mode = {'WAL' if path else 'MEMORY'}")
-    db.execute(f"PRAGMA synchronous = {'NORMAL' if path else 'OFF'}")
+def _prepare(db: sqlite3.Connection, journal: str) -> None:
+    db.execute(f"PRAGMA journal_mode = {journal}")
+    db.execute("PRAGMA synchronous = NORMAL")
     db.execute("PRAGMA wal_autocheckpoint = 0")
     found = db.execute("PRAGMA user_version").fetchone()[0]
     if found not in (0, _FORMAT):
         raise sqlite3.DatabaseError(f"format {found}")
     db.executescript(_SCHEMA)
     db.execute(f"PRAGMA user_version = {_FORMAT}")
-    return db
 
 
-def _connect(path: Path) -> sqlite3.Connection:
+def _connect(path: Path | str) -> sqlite3.Connection:
     return sqlite3.connect(path, isolation_level=None)
 
 

@@ -91,6 +91,14 @@ class Service:
 
         self.wait(poll())
 
+    def guard(self) -> Any:
+        """Return the outermost layer, to be bent."""
+        return self._app
+
+    def routes(self) -> Any:
+        """Return the paths of the application, to be bent."""
+        return self._app._app.routes
+
     def raw(self) -> socket.socket:
         """Return a connection, to be misused."""
         family = socket.AF_UNIX if isinstance(self._listener_name, str) else socket.AF_INET
@@ -126,7 +134,8 @@ class Service:
         # Here, since a connection of SQLite belongs to its thread.
         self.store = Store(Path(self._directory.name))
         self.registry = Registry(self._launch, self.store)
-        self._server = HTTPServer(create_app(self.registry, access=self.access), signals=False)
+        self._app: Any = create_app(self.registry, access=self.access)
+        self._server = HTTPServer(self._app, signals=False)
         self._up.set()
         await self._server.run_on(self._listener)
         self.store.close()
@@ -194,7 +203,9 @@ def real_server() -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="t-") as directory:
         path = f"{directory}/s"
         arguments = [sys.executable, "-c", "from lunette.cli import main; main()"]
-        process = subprocess.Popen([*arguments, "serve", "--uds", path, "--state", directory], stdout=subprocess.PIPE)
+        process = subprocess.Popen(
+            [*arguments, "serve", "--uds", path, "--state", directory], stdout=subprocess.PIPE
+        )
         assert process.stdout is not None
         assert process.stdout.readline() == f"LUNETTE_BASE_URL=unix://{path}\n".encode()
         yield path

@@ -100,6 +100,27 @@ def test_a_second_host_is_refused(tcp: Service) -> None:
         assert connection.recv(65536).startswith((b"HTTP/1.1 403 ", b"HTTP/1.1 400 "))
 
 
+def test_what_is_no_http_is_a_problem_too(service: Service) -> None:
+    with service.raw() as connection:
+        connection.sendall(b"no http at all\r\n\r\n")
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ") and b"application/problem+json" in head
+    assert json.loads(body)["code"] == "bad_request"
+
+
+@pytest.mark.parametrize(("version", "status"), [("1", 200), ("2", 400), ("", 400)])
+def test_a_client_of_another_version_is_refused(
+    service: Service, version: str, status: int
+) -> None:
+    with service.client(headers={"Lunette-API-Version": version}) as client:
+        answer = client.get("/health")
+        assert answer.status_code == status
+        if status == 400:
+            assert answer.json()["code"] == "unsupported_api_version"
+            assert f"{version!r}" in answer.json()["detail"]
+
+
 def test_no_host_is_refused(tcp: Service) -> None:
     with tcp.raw() as connection:
         connection.sendall(b"GET /sandboxes HTTP/1.0\r\nX-API-Key: right-key\r\n\r\n")

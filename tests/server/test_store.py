@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import stat
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from lunette.server import store as store_module
+from lunette.server.output import Outcome
+from lunette.server.store import KEY_SECONDS, CommandState, Store, StoreError
+
+SMALL = Outcome(stdout=b"out\xff", stderr=b"", exit_code=3, signal=9, duration=0.25)
+LARGE = Outcome(stdout=b"o" * 100_000, stderr=b"e" * 50_000, exit_code=0, truncated=7)
+
+
+@pytest.fixture(params=[False, True], ids=["embedded", "durable"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    with closing(Store(tmp_path, durable=request.param)) as found:
+        yield found
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
+    now = [1000.0]
+    monkeypatch.setattr(store_module, "time", lambda: now[0])
+    yield now
+
+
+def keep(store: Store, key: str, outcome: Outcome) -> None:
+    asyncio.run(store.keep("s", key, b"body", outcome))
+
+
+def outcome_of(store: Store, key: str) -> Outcome | None:
+    known = store.command("s", key)
+    assert known is not None
+    return asyncio.run(known.outcome())
+
+
+def spooled(directory: Path) -> list[Path]:
+    return list((directory / "outcomes").iterdir())
+
+
+@pytest.mark.parametrize("outcome", [SMALL, LARGE], ids=["small", "large"])
+def test_an_outcome_comes_back_as_it_was(store: Store, outcome: Outcome, tmp_path: Path) -> None:
+    store.claim("s", "k", b"body")
+    keep(store, "k", outcome)
+    assert outcome_of(store, "k") == outcome
+    assert len(spooled(tmp_path)) == (outcome is LARGE)
+    store.forget_commands("s")
+    assert store.command("s", "k") is None
+    assert spooled(tmp_path) == []
+
+
+def test_keys_belong_to_their_sandbox(store: Store) -> None:
+    keep(store, "k", SMALL)
+    assert store.command("other", "k") is None
+    assert store.command("s", "K") is None
+
+
+def test_what_was_dropped_is_known_to_have_run(store: Store, tmp_path: Path) -> None:
+    keep(store, "k", LARGE)
+    store.drop("s", "k", b"body")
+    known = store.command("s", "k")
+    assert known is not None and (known.state, known.body) == (CommandState.DROPPED, b"body")
+    assert outcome_of(store, "k") is None
+    assert spooled(tmp_path) == []
+
+
+def test_an_outcome_that_is_dropped_while_it_is_read(store: Store) -> None:
+    keep(store, "k", LARGE)
+    known = store.command("s", "k")
+    assert known is not None
+    store.release("s", "k")
+    assert asyncio.run(known.outcome()) is None
+
+
+def test_keys_live_for_a_day(store: Store, clock: list[float], tmp_path: Path) -> None:
+    keep(store, "ran", LARGE)
+    store.give_up("s", "given up")
+    store.sandbox_gone("gone", "sandbox_destroyed")
+    store.sandbox_made("there")
+    clock[0] += KEY_SECONDS - 1
+    assert store.command("s", "ran") and store.command("s", "given up")
+    assert store.gone_code("gone") == "sandbox_destroyed"
+    clock[0] += 1
+    assert store.command("s", "ran") is None
+    assert store.command("s", "given up") is None
+    store.claim("s", "next", b"")  # which takes the old away
+    assert spooled(tmp_path) == []
+    store.sandbox_gone("another", "sandbox_lost")
+    assert store.gone_code("gone") is None
+    assert store.gone_code("there") is None  # since it is no sandbox that is gone
+
+
+def test_a_full_disk_leaves_nothing(
+    store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.open", full)
+    with pytest.raises(OSError, match="No space"):
+        keep(store, "k", LARGE)
+    assert spooled(tmp_path) == []
+
+
+def test_a_restart_knows_what_was(tmp_path: Path) -> None:
+    with closing(Store(tmp_path, durable=True)) as store:
+        store.sandbox_made("there")
+        store.sandbox_made("ended")
+        store.sandbox_gone("ended", "sandbox_destroyed")
+        store.claim("s", "running", b"body")
+        keep(store, "small", SMALL)
+        keep(store, "large", LARGE)
+        store.give_up("s", "given up")
+        (tmp_path / "outcomes" / "half").write_bytes(b"of a server that was killed")
+    with closing(Store(tmp_path, durable=True)) as store:
+        assert store.gone_code("there") == "sandbox_lost"
+        assert store.gone_code("ended") == "sandbox_destroyed"
+        assert outcome_of(store, "small") == SMALL
+        assert outcome_of(store, "large") == LARGE
+        assert outcome_of(store, "running") is None
+        states = [store.command("s", key) for key in ("running", "given up")]
+        assert [known and known.state for known in states] == [
+            CommandState.DROPPED,
+            CommandState.GIVEN_UP,
+        ]
+        assert len(spooled(tmp_path)) == 1
+
+
+def test_what_is_written_survives_a_kill_and_a_checkpoint_moves_it(tmp_path: Path) -> None:
+    with closing(Store(tmp_path, durable=True)) as store:
+        for number in range(500):
+            keep(store, f"k{number}", SMALL)
+        before = (tmp_path / "state.db").stat().st_size
+        copy = tmp_path / "copy"
+        copy.mkdir()
+        for name in ("state.db", "state.db-wal"):  # as a killed server would leave them
+            (copy / name).write_bytes((tmp_path / name).read_bytes())
+        store.checkpoint()
+        assert (tmp_path / "state.db").stat().st_size > before
+    with closing(Store(copy, durable=True)) as store:
+        assert outcome_of(store, "k499") == SMALL
+
+
+def test_one_server_a_directory(tmp_path: Path) -> None:
+    with closing(Store(tmp_path / "state", durable=True)):
+        assert stat.S_IMODE((tmp_path / "state").stat().st_mode) == 0o700
+        with pytest.raises(StoreError, match=r"another server .* give this one another --state"):
+            Store(tmp_path / "state", durable=True)
+    Store(tmp_path / "state", durable=True).close()
+
+
+def test_a_directory_that_cannot_be(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match="give another --state"):
+        Store(tmp_path / "file" / "state", durable=True)
+
+
+@pytest.mark.parametrize(
+    "content", [b"no database, and long enough to be seen as none" * 100, None]
+)
+def test_a_database_that_is_none_of_ours(tmp_path: Path, content: bytes | None) -> None:
+    if content is None:
+        with closing(sqlite3.connect(tmp_path / "state.db")) as db:
+            db.execute("PRAGMA user_version = 99")
+    else:
+        (tmp_path / "state.db").write_bytes(content)
+    with pytest.raises(StoreError, match=r"state\.db is broken or no database of this version"):
+        Store(tmp_path, durable=True)
+    if content is not None:
+        assert (tmp_path / "state.db").read_bytes() == content
+    (tmp_path / "state.db").unlink()
+    Store(tmp_path, durable=True).close()  # the lock was given back
