@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import ipaddress
 import logging
@@ -20,6 +21,7 @@ __all__ = ["Access", "Guard"]
 
 logger = logging.getLogger(__name__)
 
+_NOTHING = contextlib.nullcontext()
 _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _WILDCARDS = frozenset({"", "0.0.0.0", "[::]"})
 
@@ -80,7 +82,8 @@ class Guard:
 
         try:
             self._check(scope)
-            with self._bodies.entered(buffered_bytes(scope["headers"])):
+            size = buffered_bytes(scope["headers"])
+            with self._bodies.entered(size) if size else _NOTHING:
                 await self._app(scope, receive, tagged)
         except ClientDisconnect:
             return

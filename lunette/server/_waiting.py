@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 
 from starlette.requests import Request
@@ -15,8 +16,12 @@ _WAIT = re.compile(r"wait *= *\"?(\d{1,9})\"?")
 
 def preferred_wait(request: Request) -> float | None:
     """Return after how many seconds 202 may be answered; None for never (RFC 7240)."""
-    given = ",".join(request.headers.getlist("prefer")).lower()
-    preferences = [preference.partition(";")[0].strip() for preference in given.split(",")]
+    return _parsed(",".join(request.headers.getlist("prefer")))
+
+
+@functools.lru_cache(64)
+def _parsed(given: str) -> float | None:
+    preferences = [part.partition(";")[0].strip() for part in given.lower().split(",")]
     if "respond-async" not in preferences:
         return None
     waits = [int(found[1]) for p in preferences if (found := _WAIT.fullmatch(p))]

@@ -72,8 +72,8 @@ class Runs:
         self._store = store
         self._sandbox_id = sandbox_id
         self._running: dict[str, Run] = {}
-        # The oldest first, with what each takes; whose outcome was dropped takes nothing.
-        self._keys: deque[str] = deque()
+        # Every key that was used, the oldest first: of others the store need not be asked.
+        self._keys: dict[str, None] = {}
         self._outcomes: deque[tuple[str, bytes, int]] = deque()
         self._kept = 0
 
@@ -85,7 +85,7 @@ class Runs:
         if run is not None:
             _check_body(key, run.body, body)
             return run
-        known = self._store.command(self._sandbox_id, key)
+        known = self._known(key)
         if known is None:
             return None
         if known.state is CommandState.GIVEN_UP:
@@ -95,7 +95,7 @@ class Runs:
 
     def find(self, key: str) -> Run | KnownCommand:
         """Return the command of *key*; raise the 404 of one that never came."""
-        found = self._running.get(key) or self._store.command(self._sandbox_id, key)
+        found = self._running.get(key) or self._known(key)
         if found is None or getattr(found, "state", None) is CommandState.GIVEN_UP:
             raise Problem(404, "process_not_found", f"no command was sent under the key '{key}'")
         return found
@@ -103,6 +103,7 @@ class Runs:
     def begin(self, key: str, body: bytes, work: Callable[[Run], Awaitable[Outcome]]) -> Run:
         """Claim *key*, and start a command under it."""
         run = Run(key, body)
+        self._note(key)
         self._store.claim(self._sandbox_id, key, body)
         self._running[key] = run
         run.begin(self._follow(run, work))
@@ -113,7 +114,7 @@ class Runs:
         run = self._running.get(key)
         if run is not None:
             await run.kill()
-        elif self._store.command(self._sandbox_id, key) is None:
+        elif self._known(key) is None:
             self._store.give_up(self._sandbox_id, key)
             self._note(key)
 
@@ -143,7 +144,6 @@ class Runs:
             self._store.drop(self._sandbox_id, run.key, run.body)
 
     async def _keep(self, run: Run, outcome: Outcome) -> None:
-        self._note(run.key)
         try:
             await self._store.keep(self._sandbox_id, run.key, run.body, outcome)
         except OSError:  # the disk is full: who asked has the outcome, who asks again has not
@@ -157,10 +157,15 @@ class Runs:
             self._kept -= size
             self._store.drop(self._sandbox_id, key, body)
 
+    def _known(self, key: str) -> KnownCommand | None:
+        return self._store.command(self._sandbox_id, key) if key in self._keys else None
+
     def _note(self, key: str) -> None:
-        self._keys.append(key)
+        self._keys[key] = None
         if len(self._keys) > _KEPT_KEYS:
-            self._store.release(self._sandbox_id, self._keys.popleft())
+            oldest = next(iter(self._keys))
+            del self._keys[oldest]
+            self._store.release(self._sandbox_id, oldest)
 
 
 def _check_body(key: str, known: bytes | None, body: bytes) -> None:
