@@ -15,7 +15,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from typing import Any, TypeVar, TypeVarTuple
 
 import httpx
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 from attrs.validators import ge, gt
 
 from . import errors
@@ -33,6 +33,7 @@ _NEVER_MADE = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 _LATER = frozenset({408, 502, 503, 504})
 # It says 503 for good: this machine cannot run sandboxes.
 _FINAL = frozenset({"engine_unavailable"})
+_SHORTEST = 0.001
 
 
 @frozen(kw_only=True)
@@ -66,17 +67,11 @@ class Retrying:
     """An `IO` that sends again what another could not."""
 
     def __init__(self, io: IO, policy: RetryPolicy) -> None:
+        self.profile = io.profile
+        self.timeout = io.timeout
         self._io = io
         self._policy = policy
-        self._until: float | None = None  # the end of a clean-up
-
-    @property
-    def profile(self) -> Profile:
-        return self._io.profile
-
-    @property
-    def timeout(self) -> float:
-        return self._io.timeout
+        self._is_cleanup = False
 
     def alone(self) -> AbstractAsyncContextManager[None]:
         return self._io.alone()
@@ -84,23 +79,26 @@ class Retrying:
     async def send(
         self, request: Request, *, body: Body | None = None, patient: bool = False
     ) -> httpx.Response:
-        attempts = _Attempts(self._policy, self.profile, request, self._until)
+        begun = time.monotonic()
+        attempts: _Attempts | None = None
+        if self._is_cleanup:
+            request = request | {"timeout": self.timeout}
         while True:
             try:
-                return await self._io.send(
-                    attempts.request(self.timeout), body=body, patient=patient
-                )
+                return await self._io.send(request, body=body, patient=patient)
             except errors.LunetteError as error:
+                attempts = attempts or self._attempts(request, begun)
                 pause = attempts.pause_after(error)
                 if pause is None:
                     raise
             await self.sleep(pause)
+            request = request | {"timeout": min(self.timeout, attempts.seconds_left())}
             if body is not None:
                 await self.call(body.rewind)
 
     @asynccontextmanager
     async def stream(self, request: Request) -> AsyncGenerator[Incoming]:
-        attempts = _Attempts(self._policy, self.profile, request, self._until)
+        attempts = self._attempts(request, time.monotonic())
         async with AsyncExitStack() as stack:
             while True:
                 try:
@@ -113,6 +111,9 @@ class Retrying:
                 await self.sleep(pause)
             yield incoming
 
+    def _attempts(self, request: Request, begun: float) -> _Attempts:
+        return _Attempts(self._policy, self.profile, request, begun + self._policy.deadline)
+
     async def sleep(self, seconds: float) -> None:
         await self._io.sleep(seconds)
 
@@ -122,33 +123,32 @@ class Retrying:
     async def outlive(
         self, cleanup: Callable[[], Coroutine[Any, Any, None]], seconds: float
     ) -> None:
-        self._until = time.monotonic() + seconds
+        policy, timeout = self._policy, self.timeout
+        self._policy = evolve(policy, deadline=min(policy.deadline, seconds))
+        self.timeout = min(timeout, seconds)
+        self._is_cleanup = True
         try:
             await self._io.outlive(cleanup, seconds)
         finally:
-            self._until = None
+            self._policy, self.timeout = policy, timeout
+            self._is_cleanup = False
 
 
 class _Attempts:
-    """The attempts of one request."""
+    """The attempts of one request, the first of which has been made; none begins after *until*."""
 
     def __init__(
-        self, policy: RetryPolicy, profile: Profile, request: Request, until: float | None
+        self, policy: RetryPolicy, profile: Profile, request: Request, until: float
     ) -> None:
         self._policy = policy
         self._profile = profile
         self._request = request
-        self._is_cleanup = until is not None
-        self._until = until or time.monotonic() + policy.deadline
-        self._made = 0
+        self._until = until
+        self._made = 1
 
-    def request(self, timeout: float) -> Request:
-        """Return the request of the next attempt, which must not take longer than is left."""
-        self._made += 1
-        if self._made == 1 and not self._is_cleanup:
-            return self._request
-        left = max(0.001, self._until - time.monotonic())
-        return self._request | {"timeout": min(timeout, left)}
+    def seconds_left(self) -> float:
+        """Return how long another attempt may take."""
+        return max(_SHORTEST, self._until - time.monotonic())
 
     def pause_after(self, error: errors.LunetteError) -> float | None:
         """Return the seconds until the next attempt, or None if there is none."""
@@ -167,6 +167,7 @@ class _Attempts:
             self._policy.attempts,
             pause,
         )
+        self._made += 1
         return pause
 
     def _may_repeat(self, error: errors.LunetteError) -> bool:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import base64
 import logging
 import math
+import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, cast
-from uuid import uuid4
 
 from .. import errors
 from .._io import IO
@@ -68,7 +68,7 @@ async def _run(io: IO, sandbox_id: str, body: ExecRequest) -> ExecResponse:
     from lunette_api.models import ExecResponse
 
     # By the key the server knows the command again, however often it is sent.
-    key = uuid4().hex
+    key = os.urandom(16).hex()
     request = exec_command._get_kwargs(
         sandbox_id, body=body, idempotency_key=key, prefer=held_back(io)
     )
