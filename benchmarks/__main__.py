@@ -8,7 +8,9 @@ from __future__ import annotations
 import os
 import platform
 import sys
+from collections.abc import Iterator
 
+import load
 import rows
 
 
@@ -30,9 +32,24 @@ def main() -> None:
     found = sorted(rows.distributions())
     verdict = "met" if len(found) <= 12 else "missed"
     print(f"| distributions that the client needs | {len(found)} | - | - | <= 12: {verdict} |")
-    per_second = rows.concurrent(100, max(3, 20 // share))
-    print(f"\n100 concurrent `aexec`, embedded: {per_second:.0f} a second.")
-    print(f"The distributions: {', '.join(found)}.")
+    print(f"The distributions: {', '.join(found)}.\n")
+    for line in _loads(rounds=1 if share > 1 else 5):
+        print(line, flush=True)
+
+
+def _loads(*, rounds: int) -> Iterator[str]:
+    """Measure many calls at once, each client in turns with the others."""
+    goals = {load.DEFAULT: 5.0, load.FASTEST: 12.0}
+    with load.noop() as place:
+        for width in (100, 500):
+            taken = load.compare(place, width, rounds=rounds)
+            title = f"a server that does nothing, {width} at once"
+            yield from load.table(title, taken, goals if width == 100 else {}, ratio=True)
+            yield ""
+    goals = {load.DEFAULT: 650.0, load.FASTEST: 950.0}
+    with load.real() as place:
+        taken = load.compare(place, 100, rounds=rounds, calls=2000)
+        yield from load.table("`true`, embedded, 100 at once", taken, goals, ratio=False)
 
 
 main()

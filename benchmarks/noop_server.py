@@ -1,4 +1,4 @@
-"""A server that answers every request at once with the same result of an exec."""
+"""A server that answers every request at once: it knows one result of an exec, and what it is."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ import asyncio
 import json
 import sys
 
-_BODY = json.dumps({"stdout": "", "stderr": "", "exit_code": 0, "timed_out": False}).encode()
-_ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (
-    len(_BODY),
-    _BODY,
-)
+
+def _answer(content: object) -> bytes:
+    body = json.dumps(content).encode()
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    return head % len(body) + body
+
+
+_RESULT = _answer({"stdout": "", "stderr": "", "exit_code": 0, "timed_out": False})
+_CAPABILITIES = _answer({"version": "noop", "api_version": "1"})
 
 
 class _Noop(asyncio.Protocol):
@@ -26,7 +30,7 @@ class _Noop(asyncio.Protocol):
         head, blank, rest = self._unread.partition(b"\r\n\r\n")
         if blank and len(rest) >= _content_length(head):
             self._unread = b""
-            self._transport.write(_ANSWER)
+            self._transport.write(_CAPABILITIES if head.startswith(b"GET ") else _RESULT)
 
 
 def _content_length(head: bytes) -> int:

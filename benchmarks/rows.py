@@ -21,7 +21,7 @@ from packaging.requirements import Requirement
 
 from lunette import LunetteClient, Sandbox
 
-__all__ = ["client_overhead", "cold_process", "concurrent", "distributions", "imports", "verbs"]
+__all__ = ["client_overhead", "cold_process", "distributions", "imports", "verbs"]
 
 HOST = {"image": "host"}
 TRUE = ("true",)
@@ -95,7 +95,12 @@ def client_overhead(rounds: int) -> Iterator[Row]:
             url = f"/sandboxes/{sandbox.sandbox_id}/exec"
 
             def post() -> None:
-                headers = {"Idempotency-Key": uuid4().hex}
+                # What lunette sends, so that the same bytes are written and read.
+                headers = {
+                    "Idempotency-Key": uuid4().hex,
+                    "Prefer": "respond-async, wait=20",
+                    "Lunette-API-Version": "1",
+                }
                 bare.post(url, json={"command": "true"}, headers=headers).raise_for_status().json()
 
             times = in_turns(
@@ -132,23 +137,6 @@ def distributions() -> set[str]:
                 found.add(requirement.name)
                 left.append(requirement.name)
     return found
-
-
-def concurrent(calls: int, rounds: int) -> float:
-    """How many commands a second end when *calls* of them are always under way."""
-
-    async def work() -> float:
-        async with LunetteClient(base_url="embedded") as client:
-            sandbox = await client.create_sandbox(HOST)
-            await asyncio.gather(*(sandbox.aexec(TRUE) for _ in range(calls)))
-            begin = time.perf_counter()
-            for _ in range(rounds):
-                await asyncio.gather(*(sandbox.aexec(TRUE) for _ in range(calls)))
-            seconds = time.perf_counter() - begin
-            await sandbox.destroy()
-        return calls * rounds / seconds
-
-    return asyncio.run(work())
 
 
 def _python(code: str) -> str:

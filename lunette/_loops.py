@@ -31,8 +31,9 @@ def current_loop() -> object | None:
 
 def in_trio() -> bool:
     """Say whether trio runs this code."""
-    trio: Any = sys.modules.get("trio")
-    return trio is not None and trio.lowlevel.in_trio_run()
+    # A thread may be importing it just now; then it runs nothing yet.
+    asked: Any = getattr(getattr(sys.modules.get("trio"), "lowlevel", None), "in_trio_run", None)
+    return asked is not None and asked()
 
 
 async def off_loop(function: Callable[[], T]) -> T:

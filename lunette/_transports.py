@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ssl
-import sys
 import time
 from base64 import b64encode
 from collections import defaultdict, deque
@@ -17,6 +16,7 @@ from urllib.request import getproxies
 import httpx
 
 from ._embedded import distribution
+from ._loops import in_trio
 from .errors import ConfigError
 
 __all__ = ["SpreadTransport", "aiohttp_transport", "environment_proxy"]
@@ -172,8 +172,7 @@ class _AiohttpTransport(httpx.AsyncBaseTransport):
         self._new = new
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        trio: Any = sys.modules.get("trio")
-        if trio is not None and trio.lowlevel.in_trio_run():
+        if in_trio():
             raise ConfigError("aiohttp does not run under trio: leave out transport='aiohttp'")
         scheme = request.url.scheme
         if scheme not in self._by_scheme:
