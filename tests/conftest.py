@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from .leaks import nothing_left as nothing_left
+from .worlds import perform as perform
 
 Reply = tuple[int, bytes]
 

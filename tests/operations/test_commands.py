@@ -170,3 +170,71 @@ def test_a_broken_answer_is_an_api_error(scripted: Any, answer: Any) -> None:
     with pytest.raises(errors.APIError, match="not by a Lunette server") as caught:
         execute(scripted(httpx.Response(200, json=answer), httpx.Response(204)), "true")
     assert caught.value.status_code == 200
+
+
+def running(status: int = 202) -> httpx.Response:
+    return httpx.Response(status, json={"process_id": "k", "state": "running"})
+
+
+def process_ended(**more: Any) -> httpx.Response:
+    result = {"stdout": "out", "stderr": "", "exit_code": 0, **more}
+    return httpx.Response(200, json={"process_id": "k", "state": "ended", "result": result})
+
+
+def test_a_long_command_is_followed(scripted: Any) -> None:
+    io = scripted(running(), running(200), running(200), process_ended(duration=61.5))
+
+    result = execute(io, "sleep 61")
+
+    assert (result.stdout, result.duration) == ("out", 61.5)
+    key = io.requests[0]["headers"]["Idempotency-Key"]
+    assert io.diary == ["post /sandboxes/s1/exec", *[f"get /sandboxes/s1/processes/{key}"] * 3]
+    assert [request["params"] for request in io.requests[1:]] == [{"wait": 25.0}] * 3
+
+
+def test_waits_are_shorter_than_the_timeout_of_the_client(scripted: Any) -> None:
+    io = scripted(running(), process_ended())
+    io.timeout = 5.0
+    execute(io, "sleep 61")
+    assert io.requests[0]["headers"]["Prefer"] == "respond-async, wait=2"
+    assert io.requests[1]["params"] == {"wait": 2.5}
+
+
+def test_a_long_command_that_times_out(scripted: Any) -> None:
+    io = scripted(running(), process_ended(exit_code=137, signal=9, timed_out=True))
+    with pytest.raises(errors.ExecTimeoutError) as caught:
+        execute(io, "sleep 61", timeout=60)
+    assert caught.value.result.signal == 9
+
+
+@pytest.mark.parametrize(
+    "fault", [KeyboardInterrupt(), errors.from_transport(httpx.ReadError("cut"))]
+)
+def test_a_long_command_that_is_given_up_is_killed(scripted: Any, fault: Any) -> None:
+    io = scripted(running(), fault, httpx.Response(204))
+    with pytest.raises(type(fault)):
+        execute(io, "sleep 61")
+    key = io.requests[0]["headers"]["Idempotency-Key"]
+    assert io.diary[-2:] == ["outlive 2", f"delete /sandboxes/s1/processes/{key}"]
+
+
+def test_an_outcome_that_expired_kills_nothing(scripted: Any) -> None:
+    io = scripted(running(), httpx.Response(409, json={"code": "outcome_expired"}))
+    with pytest.raises(errors.OutcomeExpiredError):
+        execute(io, "sleep 61")
+    assert len(io.diary) == 2
+
+
+def test_an_output_limit_is_sent(scripted: Any) -> None:
+    io = scripted(ended(truncated=7))
+    assert execute(io, "yes", output_limit=0).truncated == 7
+    assert io.requests[0]["json"] == {"command": "yes", "output_limit": 0}
+
+
+@pytest.mark.parametrize(
+    ("limit", "kind"),
+    [(-1, ValueError), (16 * 1024**2 + 1, ValueError), (True, TypeError), (1.5, TypeError)],
+)
+def test_an_output_limit_that_is_none(scripted: Any, limit: Any, kind: type[Exception]) -> None:
+    with pytest.raises(kind, match="output_limit must be"):
+        execute(scripted(), "true", output_limit=limit)

@@ -150,3 +150,34 @@ def test_destroying_what_is_gone_is_no_error(scripted: Any, answer: Any) -> None
 def test_destroy_that_failed_says_so(scripted: Any) -> None:
     with pytest.raises(errors.APIError, match="internal_error"):
         run(sandboxes.destroy(scripted(problem(500, "internal_error")), ID))
+
+
+def test_a_create_that_takes_long_is_followed(scripted: Any) -> None:
+    io = scripted(
+        httpx.Response(202, json=info(state="pending")),
+        httpx.Response(200, json=info(state="pending")),
+        httpx.Response(200, json=info()),
+    )
+    sandbox_id = run(sandboxes.create(io, {"image": "host"}))
+    url = f"/sandboxes/{sandbox_id}"
+    assert io.diary == [f"put {url}", f"get {url}", f"get {url}"]
+    assert io.requests[0]["headers"]["Prefer"] == "respond-async, wait=20"
+    assert [request["params"] for request in io.requests[1:]] == [{"wait": 25.0}] * 2
+
+
+def test_a_create_that_fails_later_is_that_error(scripted: Any) -> None:
+    io = scripted(httpx.Response(202, json=info(state="pending")), problem(422, "invalid_service"))
+    with pytest.raises(errors.ServiceError):
+        run(sandboxes.create(io, {"image": "host"}))
+    assert len(io.diary) == 2
+
+
+@pytest.mark.parametrize("published", [False, True])
+def test_a_destroy_that_is_interrupted_is_done_all_the_same(scripted: Any, published: bool) -> None:
+    stopped = httpx.Response(200, json={"stopped": [ID], "failed": []})
+    io = scripted(KeyboardInterrupt(), stopped if published else httpx.Response(204))
+    io.profile.published = published
+    with pytest.raises(KeyboardInterrupt):
+        run(sandboxes.destroy(io, ID))
+    request = "post /sandboxes/stop" if published else f"delete /sandboxes/{ID}"
+    assert io.diary == [request, "outlive 2", request]
