@@ -179,7 +179,11 @@ def test_the_deadline_is_over_all_attempts(scripted: Any) -> None:
         send(io, GET, attempts=9, deadline=60)
     assert len(io.requests) == 3
     # The last attempts have no more time than is left.
-    assert [r.get("timeout") for r in io.requests] == [None, pytest.approx(39.9), pytest.approx(19.7)]
+    assert [r.get("timeout") for r in io.requests] == [
+        None,
+        pytest.approx(39.9),
+        pytest.approx(19.7),
+    ]
 
 
 def test_a_pause_beyond_the_deadline_is_not_begun(scripted: Any) -> None:

@@ -102,13 +102,13 @@ class Commands:
     ) -> Outcome:
         engine, _, handle = await self._registry.running(sandbox.id)
         command = _command(body, sandbox.spec.sandbox.environment, stdin)
+        begun = monotonic()  # a moment early, rather than late when the server is busy
         with self._registry.work_in(sandbox):
             try:
                 with self._starting.entered(), file_errors():
                     process = await engine.exec(handle, command)
             except CommandNotRunnableError as error:
                 return Outcome(stderr=f"{error}\n".encode(), exit_code=error.exit_code)
-            begun = monotonic()
             if run is not None:
                 await run.started(process)
             limit = body.get("output_limit", OUTPUT_LIMIT)
