@@ -83,6 +83,9 @@ class Commands:
         """Return the command of *key*: the one that is known, or else a new one."""
         sandbox_id = request.path_params["sandbox_id"]
         digest = hashlib.blake2b(content, digest_size=16).digest()
+        found = self._registry.runs(sandbox_id).join(key, digest)
+        if found is not None:
+            return found
         sandbox = self._registry.get(sandbox_id)
         if sandbox.handle is None:
             await self._registry.running(sandbox_id)
@@ -117,7 +120,7 @@ class Commands:
     async def _get(self, request: Request) -> Response:
         _contract.check_query("get_process", request)
         key = request.path_params["process_id"]
-        found = self._registry.get(request.path_params["sandbox_id"]).runs.find(key)
+        found = self._registry.runs(request.path_params["sandbox_id"]).find(key)
         outcome = await _outcome_of(found, queried_wait(request))
         if outcome is None:
             return answer({"process_id": key, "state": "running"})

@@ -126,6 +126,17 @@ class Registry:
         self._check_not_gone(sandbox_id)
         raise Problem(404, "sandbox_not_found", f"there is no sandbox '{sandbox_id}'")
 
+    def runs(self, sandbox_id: str) -> Runs:
+        """Return the commands of a sandbox, also of one that an earlier server lost; raise the 410
+        or 404 of any other that is not there.
+        """
+        if (
+            sandbox_id not in self._sandboxes
+            and self._store.gone_code(sandbox_id) == "sandbox_lost"
+        ):
+            return Runs(self._store, sandbox_id, of_before=True)
+        return self.get(sandbox_id).runs
+
     async def running(self, sandbox_id: str) -> tuple[Engine, Sandbox, Handle]:
         """Return a sandbox that takes commands and files; one that is being made is waited for."""
         sandbox = self.get(sandbox_id)

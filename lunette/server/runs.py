@@ -66,13 +66,14 @@ def seen(task: asyncio.Future[Any]) -> None:
 
 
 class Runs:
-    """The commands of one sandbox."""
+    """The commands of one sandbox; *of_before*, of one that an earlier server had."""
 
-    def __init__(self, store: Store, sandbox_id: str) -> None:
+    def __init__(self, store: Store, sandbox_id: str, *, of_before: bool = False) -> None:
+        self._of_before = of_before
         self._store = store
         self._sandbox_id = sandbox_id
         self._running: dict[str, Run] = {}
-        # Every key that was used, the oldest first: of others the store need not be asked.
+        # Every key that this server saw, the oldest first: of others the store need not be asked.
         self._keys: dict[str, None] = {}
         self._outcomes: deque[tuple[str, bytes, int]] = deque()
         self._kept = 0
@@ -158,7 +159,9 @@ class Runs:
             self._store.drop(self._sandbox_id, key, body)
 
     def _known(self, key: str) -> KnownCommand | None:
-        return self._store.command(self._sandbox_id, key) if key in self._keys else None
+        if key in self._keys or self._of_before:
+            return self._store.command(self._sandbox_id, key)
+        return None
 
     def _note(self, key: str) -> None:
         self._keys[key] = None

@@ -8,14 +8,19 @@ import json
 import uuid
 from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
 from lunette.server import runs as runs_module
+from lunette.server._problems import Problem
 from lunette.server.engines.protocol import NoCapacityError, State, Status
+from lunette.server.output import Outcome
+from lunette.server.registry import Registry
 from lunette.server.runs import Run, Runs
+from lunette.server.store import KnownCommand, Store
 
 from .conftest import Service
 from .host_engine import HostEngine
@@ -183,6 +188,32 @@ def test_an_outcome_outlives_the_end_of_the_services_command(
     service.until(lambda: service.registry.get(name).status.state is State.STOPPED)
     assert _post(client, sandbox, "echo out", "k").json() == outcome
     assert _code(_post(client, sandbox, "echo out", "new")) == (410, "sandbox_stopped")
+
+
+def test_a_restarted_server_knows_what_commands_of_before_did(tmp_path: Path) -> None:
+    outcome = Outcome(stdout=b"out", exit_code=3)
+    with contextlib.closing(Store(tmp_path, durable=True)) as store:
+        store.sandbox_made("s")
+        asyncio.run(store.keep("s", "ended", b"body", outcome))
+        store.claim("s", "running", b"body")
+    with contextlib.closing(Store(tmp_path, durable=True)) as store:
+        registry = Registry(_no_engine, store)
+        found = registry.runs("s").join("ended", b"body")
+        assert isinstance(found, KnownCommand)
+        assert asyncio.run(found.outcome()) == outcome
+        lost = registry.runs("s").join("running", b"body")
+        assert isinstance(lost, KnownCommand)
+        assert asyncio.run(lost.outcome()) is None
+        assert registry.runs("s").join("new", b"body") is None
+        with pytest.raises(Problem) as gone:
+            registry.get("s")
+        assert (gone.value.status, gone.value.code) == (410, "sandbox_lost")
+        with pytest.raises(Problem, match="there is no sandbox"):
+            registry.runs("another")
+
+
+async def _no_engine() -> Any:
+    raise AssertionError("nobody needs one")
 
 
 # Long answers
