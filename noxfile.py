@@ -56,6 +56,17 @@ def tests(session: nox.Session) -> None:
         _say_hello(session)
 
 
+@nox.session(python=FULL)
+def faults(session: nox.Session) -> None:
+    """Cut connections, at first 100,000 times (`-- N`), and see that everything ran once."""
+    _install(session, ".[all]", "test")
+    cuts = session.posargs[0] if session.posargs else "100000"
+    session.run(
+        *("pytest", "-s", "--timeout=0", "tests/test_faults.py"),
+        env={"LUNETTE_FAULT_CUTS": cuts, "LUNETTE_FAULT_SECONDS": "1e9"},
+    )
+
+
 @nox.session
 def lint(session: nox.Session) -> None:
     """Find mistakes and unusual formatting."""
