@@ -9,12 +9,13 @@ import contextlib
 import hashlib
 import signal
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from time import monotonic
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from lunette.server import _contract
 from lunette.server._bodies import parse_json, read_json_body
@@ -55,7 +56,7 @@ class Commands:
             ),
         }
 
-    async def _exec(self, request: Request) -> Response:
+    async def _exec(self, request: Request) -> ASGIApp:
         key = request.headers.get("idempotency-key")
         if key is not None:
             _contract.check_parameters("exec_command", {**request.path_params, _KEY: key})
@@ -64,34 +65,31 @@ class Commands:
         stdin = _stdin(body)
         wait = preferred_wait(request)
         if key is None and wait is None:
-            return await self._answer(await self._run_once(request, body, stdin))
+            return await _answer(await self._run_once(request, body, stdin))
         key = key or uuid.uuid4().hex
-        found = await self._joined(request, key, content, body, stdin)
+        digest = hashlib.blake2b(content, digest_size=16).digest()
+        found = await self._joined(request, key, digest)
+        if isinstance(found, Sandbox):
+            run = found.runs.begin(key, digest)
+            work = found.runs.follow(run, self._run(found, run, body, stdin))
+            return _Working(work, wait, lambda: _accepted(request, key))
         outcome = await _outcome_of(found, wait)
-        if outcome is None:
-            return _accepted(request, key)
-        return await self._answer(outcome)
+        return _accepted(request, key) if outcome is None else await _answer(outcome)
 
     async def _joined(
-        self,
-        request: Request,
-        key: str,
-        content: bytes | bytearray,
-        body: Mapping[str, Any],
-        stdin: bytes | None,
-    ) -> Run | KnownCommand:
-        """Return the command of *key*: the one that is known, or else a new one."""
+        self, request: Request, key: str, digest: bytes
+    ) -> Run | KnownCommand | Sandbox:
+        """Return the command of *key*, or the sandbox for a new one."""
         sandbox_id = request.path_params["sandbox_id"]
-        digest = hashlib.blake2b(content, digest_size=16).digest()
-        found = self._registry.runs(sandbox_id).join(key, digest)
+        runs = self._registry.runs(sandbox_id)
+        found = runs.join(key, digest)
         if found is not None:
             return found
         sandbox = self._registry.get(sandbox_id)
         if sandbox.handle is None:
             await self._registry.running(sandbox_id)
-        return sandbox.runs.join(key, digest) or sandbox.runs.begin(
-            key, digest, lambda run: self._run(sandbox, run, body, stdin)
-        )
+        # Asked again, since another request may have been faster meanwhile.
+        return sandbox.runs.join(key, digest) or sandbox
 
     async def _run_once(
         self, request: Request, body: Mapping[str, Any], stdin: bytes | None
@@ -128,9 +126,6 @@ class Commands:
             {"process_id": key, "state": "ended", "result": _wire(outcome)}, outcome.size > _LARGE
         )
 
-    async def _answer(self, outcome: Outcome) -> Response:
-        return await answer_large(_wire(outcome), outcome.size > _LARGE)
-
     async def _kill(self, request: Request) -> Response:
         _contract.check_parameters("kill_process", request.path_params)
         try:
@@ -152,6 +147,48 @@ async def _outcome_of(found: Run | KnownCommand, wait: float | None) -> Outcome 
         detail = "the command was started, but how it ended is not known any more"
         raise Problem(409, "outcome_expired", detail)
     return outcome
+
+
+class _Working:
+    """An answer that does the *work* first, and is one of *accepted* where that takes long.
+
+    The request does it itself: a task of its own would cost each command three turns of the loop.
+    """
+
+    def __init__(
+        self,
+        work: Coroutine[Any, Any, Outcome],
+        wait: float | None,
+        accepted: Callable[[], Response],
+    ) -> None:
+        self._work = work
+        self._wait = wait
+        self._accepted = accepted
+        self._answering: asyncio.Task[None] | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        def accept() -> None:
+            self._answering = loop.create_task(self._accepted()(scope, receive, send))
+
+        loop = asyncio.get_running_loop()
+        timer = None if self._wait is None else loop.call_later(self._wait, accept)
+        try:
+            outcome = await self._work
+        except Exception:
+            if self._answering is None:
+                raise
+            return  # those who ask for the process are told
+        finally:
+            if timer is not None:
+                timer.cancel()
+            if self._answering is not None:
+                await self._answering
+        if self._answering is None:
+            await (await _answer(outcome))(scope, receive, send)
+
+
+async def _answer(outcome: Outcome) -> Response:
+    return await answer_large(_wire(outcome), outcome.size > _LARGE)
 
 
 def _accepted(request: Request, key: str) -> Response:

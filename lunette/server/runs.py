@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
+from time import time
 from typing import Any
 
 from attrs import define, field
@@ -12,7 +13,7 @@ from attrs import define, field
 from lunette.server._problems import Problem
 from lunette.server.engines.protocol import Process
 from lunette.server.output import Outcome
-from lunette.server.store import CommandState, KnownCommand, Store
+from lunette.server.store import KEY_SECONDS, CommandState, KnownCommand, Store
 
 __all__ = ["Run", "Runs", "seen"]
 
@@ -31,7 +32,7 @@ class Run:
     body: bytes
     process: Process | None = None
     given_up: bool = False
-    _task: asyncio.Task[Outcome] | None = field(default=None, init=False)
+    _ended: asyncio.Future[Outcome] | None = field(default=None, init=False)
 
     async def started(self, process: Process) -> None:
         """Note the process; kill it if the client gave up while it was being started."""
@@ -41,28 +42,44 @@ class Run:
 
     async def outcome(self, wait: float | None) -> Outcome | None:
         """Return how the command ended, or None if that takes more than *wait* seconds."""
-        assert self._task is not None
-        await asyncio.wait([self._task], timeout=wait)
-        return self._task.result() if self._task.done() else None
+        ended = self._end()
+        await asyncio.wait([ended], timeout=wait)
+        return ended.result() if ended.done() else None
 
     async def kill(self) -> None:
         """Kill the command and return when it has ended."""
-        assert self._task is not None
         self.given_up = True
-        if self.process is not None and not self._task.done():
+        ended = self._end()
+        if self.process is not None and not ended.done():
             await self.process.kill()
-        await asyncio.wait([self._task])
+        await asyncio.wait([ended])
 
-    def begin(self, work: Awaitable[Outcome]) -> None:
-        """Let *work* do what the command takes; it goes on if nobody waits for it."""
-        self._task = asyncio.ensure_future(work)
-        self._task.add_done_callback(seen)
+    def end(self, outcome: Outcome) -> None:
+        """Tell who waits how the command ended."""
+        if self._ended is not None:
+            self._ended.set_result(outcome)
+
+    def fail(self, error: BaseException) -> None:
+        """Tell who waits why there is no outcome."""
+        if self._ended is None:
+            return
+        if isinstance(error, Exception):
+            self._ended.set_exception(error)
+        else:
+            self._ended.cancel()
+
+    def _end(self) -> asyncio.Future[Outcome]:
+        """Return what tells of the end; most commands have nobody but their own request."""
+        if self._ended is None:
+            self._ended = asyncio.get_running_loop().create_future()
+            self._ended.add_done_callback(seen)  # who waits may leave
+        return self._ended
 
 
-def seen(task: asyncio.Future[Any]) -> None:
+def seen(future: asyncio.Future[Any]) -> None:
     """Note an error whose every reader may have left."""
-    if not task.cancelled():
-        task.exception()
+    if not future.cancelled():
+        future.exception()
 
 
 class Runs:
@@ -73,8 +90,9 @@ class Runs:
         self._store = store
         self._sandbox_id = sandbox_id
         self._running: dict[str, Run] = {}
-        # Every key that this server saw, the oldest first: of others the store need not be asked.
-        self._keys: dict[str, None] = {}
+        # Every key that this server saw, and until when; the oldest first. Of others the store need
+        # not be asked.
+        self._keys: dict[str, float] = {}
         self._outcomes: deque[tuple[str, bytes, int]] = deque()
         self._kept = 0
 
@@ -101,14 +119,28 @@ class Runs:
             raise Problem(404, "process_not_found", f"no command was sent under the key '{key}'")
         return found
 
-    def begin(self, key: str, body: bytes, work: Callable[[Run], Awaitable[Outcome]]) -> Run:
-        """Claim *key*, and start a command under it."""
+    def begin(self, key: str, body: bytes) -> Run:
+        """Claim *key* for a command, which the caller has to `follow`."""
         run = Run(key, body)
         self._note(key)
         self._store.claim(self._sandbox_id, key, body)
         self._running[key] = run
-        run.begin(self._follow(run, work))
         return run
+
+    async def follow(self, run: Run, work: Awaitable[Outcome]) -> Outcome:
+        """Let *work* do what the command of *run* takes, and remember how it ended."""
+        try:
+            outcome = await work
+            await self._keep(run, outcome)
+        except BaseException as error:
+            self._abandon(run)
+            run.fail(error)
+            raise
+        finally:
+            run.process = None  # with its pipes and what it was told to read
+            del self._running[run.key]
+        run.end(outcome)
+        return outcome
 
     async def kill(self, key: str) -> None:
         """Kill the command of *key*; one that has not arrived yet will not start."""
@@ -123,18 +155,6 @@ class Runs:
         """Forget every key: the sandbox is gone."""
         self._store.forget_commands(self._sandbox_id)
 
-    async def _follow(self, run: Run, work: Callable[[Run], Awaitable[Outcome]]) -> Outcome:
-        try:
-            outcome = await work(run)
-            await self._keep(run, outcome)
-        except BaseException:
-            self._abandon(run)
-            raise
-        finally:
-            run.process = None  # with its pipes and what it was told to read
-            del self._running[run.key]
-        return outcome
-
     def _abandon(self, run: Run) -> None:
         """What was not started may be sent again; what was, must not."""
         if run.given_up:
@@ -145,6 +165,8 @@ class Runs:
             self._store.drop(self._sandbox_id, run.key, run.body)
 
     async def _keep(self, run: Run, outcome: Outcome) -> None:
+        if run.key not in self._keys:  # it ran longer than keys are remembered
+            self._note(run.key)
         try:
             await self._store.keep(self._sandbox_id, run.key, run.body, outcome)
         except OSError:  # the disk is full: who asked has the outcome, who asks again has not
@@ -164,11 +186,14 @@ class Runs:
         return None
 
     def _note(self, key: str) -> None:
-        self._keys[key] = None
-        if len(self._keys) > _KEPT_KEYS:
-            oldest = next(iter(self._keys))
+        now = time()
+        self._keys[key] = now + KEY_SECONDS
+        oldest = next(iter(self._keys))
+        while self._keys[oldest] <= now or len(self._keys) > _KEPT_KEYS:
+            if oldest not in self._running:
+                self._store.release(self._sandbox_id, oldest)
             del self._keys[oldest]
-            self._store.release(self._sandbox_id, oldest)
+            oldest = next(iter(self._keys))
 
 
 def _check_body(key: str, known: bytes | None, body: bytes) -> None:

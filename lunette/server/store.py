@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
-import json
 import os
 import sqlite3
 import uuid
@@ -21,7 +20,7 @@ from pathlib import Path
 from time import time
 from typing import Any
 
-from attrs import field, fields, frozen
+from attrs import evolve, field, frozen
 
 from lunette.server.output import Outcome
 
@@ -39,14 +38,16 @@ CREATE TABLE IF NOT EXISTS sandboxes (id TEXT PRIMARY KEY, code TEXT, until REAL
     WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS sandboxes_until ON sandboxes (until);
 CREATE TABLE IF NOT EXISTS commands (
-    number INTEGER PRIMARY KEY,  -- in the order of until
-    sandbox TEXT NOT NULL, key TEXT NOT NULL, body BLOB, state TEXT NOT NULL, until REAL NOT NULL,
-    end TEXT, stdout BLOB, stderr BLOB, file TEXT,
-    UNIQUE (sandbox, key)
-);
+    sandbox TEXT, key TEXT, state TEXT NOT NULL, body BLOB, until REAL NOT NULL,
+    stdout BLOB, stderr BLOB, file TEXT, stdout_size INTEGER,  -- of a file that has both
+    exit_code INTEGER, signal INTEGER, timed_out INTEGER, truncated INTEGER, duration REAL,
+    PRIMARY KEY (sandbox, key)
+) WITHOUT ROWID;
 """
-_COLUMNS = "sandbox, key, body, state, until, end, stdout, stderr, file"
-_END = [f.name for f in fields(Outcome) if f.name not in ("stdout", "stderr")]
+_COLUMNS = (
+    "state, body, until, stdout, stderr, file, stdout_size,"
+    " exit_code, signal, timed_out, truncated, duration"
+)
 _ALIVE = None  # the code of a sandbox that is there
 
 
@@ -67,22 +68,50 @@ class KnownCommand:
 
     state: CommandState
     body: bytes | None
-    _outcome: tuple[str, bytes, bytes] | None = field(repr=False)
-    _file: Path | None = None
+    until: float
+    _outcome: Outcome | None = field(default=None, repr=False)
+    file: Path | None = None
+    _stdout_size: int = 0
 
     async def outcome(self) -> Outcome | None:
         """Return how the command ended, if that is still known."""
-        if self._outcome is None:
+        if self._outcome is None or self.file is None:
+            return self._outcome
+        try:
+            content = await asyncio.to_thread(self.file.read_bytes)
+        except FileNotFoundError:  # dropped meanwhile
             return None
-        end, stdout, stderr = self._outcome
-        if self._file is not None:
-            try:
-                content = await asyncio.to_thread(self._file.read_bytes)
-            except FileNotFoundError:  # dropped meanwhile
-                return None
-            length = json.loads(stdout)
-            stdout, stderr = content[:length], content[length:]
-        return Outcome(stdout=stdout, stderr=stderr, **json.loads(end))
+        size = self._stdout_size
+        return evolve(self._outcome, stdout=content[:size], stderr=content[size:])
+
+    @classmethod
+    def of_row(cls, row: tuple[Any, ...], spool: Path) -> KnownCommand:
+        """Read a row of the database."""
+        state, body, until, stdout, stderr, name, stdout_size, *end = row
+        outcome = None
+        if state == CommandState.ENDED:
+            code, signal, timed_out, truncated, duration = end
+            outcome = Outcome(
+                stdout=stdout,
+                stderr=stderr,
+                exit_code=code,
+                signal=signal,
+                timed_out=bool(timed_out),
+                truncated=truncated,
+                duration=duration,
+            )
+        file = spool / name if name else None
+        return cls(CommandState(state), body, until, outcome, file, stdout_size)
+
+    def row(self) -> tuple[object, ...]:
+        """Return the row of the database."""
+        name = self.file.name if self.file else None
+        start = (self.state, self.body, self.until)
+        found = self._outcome
+        if found is None:
+            return (*start, *(None,) * 9)
+        end = (found.exit_code, found.signal, found.timed_out, found.truncated, found.duration)
+        return (*start, found.stdout, found.stderr, name, self._stdout_size, *end)
 
 
 class Store:
@@ -91,7 +120,7 @@ class Store:
     def __init__(self, directory: Path, *, durable: bool = False) -> None:
         self._spool = directory / "outcomes"
         self._path = directory / "state.db" if durable else None
-        self._fresh: dict[tuple[str, str], tuple[Any, ...]] = {}
+        self._fresh: dict[tuple[str, str], KnownCommand] = {}
         with contextlib.ExitStack() as opened:
             if durable:
                 opened.callback(os.close, _make_and_lock(directory))
@@ -147,16 +176,16 @@ class Store:
     def claim(self, sandbox_id: str, key: str, body: bytes) -> None:
         """Remember that a command is about to be started."""
         if self._path is not None:  # else there is no later server that could ask
-            self._put(sandbox_id, key, body, CommandState.RUNNING)
+            self._mark(sandbox_id, key, body, CommandState.RUNNING)
 
     def give_up(self, sandbox_id: str, key: str) -> None:
         """Remember that the command of *key*, which has not arrived, must not be started."""
-        self._put(sandbox_id, key, None, CommandState.GIVEN_UP)
+        self._mark(sandbox_id, key, None, CommandState.GIVEN_UP)
 
     def drop(self, sandbox_id: str, key: str, body: bytes | None = None) -> None:
         """Remember that a command was started, and not how it ended."""
         self._remove_file(sandbox_id, key)
-        self._put(sandbox_id, key, body, CommandState.DROPPED)
+        self._mark(sandbox_id, key, body, CommandState.DROPPED)
 
     def release(self, sandbox_id: str, key: str) -> None:
         """Forget a key."""
@@ -166,50 +195,36 @@ class Store:
 
     async def keep(self, sandbox_id: str, key: str, body: bytes, outcome: Outcome) -> None:
         """Remember how a command ended; raise OSError where a large outcome finds no room."""
-        end = {name: getattr(outcome, name) for name in _END}
-        stdout, stderr = outcome.stdout, outcome.stderr
-        name = None
-        if len(stdout) + len(stderr) > _INLINE:
-            name = uuid.uuid4().hex
-            await asyncio.to_thread(_write, self._spool / name, stdout, stderr)
-            stdout, stderr = json.dumps(len(stdout)).encode(), b""
-        found = (json.dumps(end), stdout, stderr, name)
-        self._put(sandbox_id, key, body, CommandState.ENDED, found)
+        file = None
+        stdout_size = len(outcome.stdout)
+        if outcome.size > _INLINE:
+            file = self._spool / uuid.uuid4().hex
+            await asyncio.to_thread(_write, file, outcome.stdout, outcome.stderr)
+            outcome = evolve(outcome, stdout=b"", stderr=b"")
+        until = time() + KEY_SECONDS
+        known = KnownCommand(CommandState.ENDED, body, until, outcome, file, stdout_size)
+        self._put(sandbox_id, key, known)
 
     def command(self, sandbox_id: str, key: str) -> KnownCommand | None:
         """Return what is known of *key*."""
-        row = self._row(sandbox_id, key)
-        if row is None:
-            return None
-        _, _, body, state, until, end, stdout, stderr, name = row
-        if until <= time():
-            return None
-        outcome = None if end is None else (end, stdout, stderr)
-        file = self._spool / name if name else None
-        return KnownCommand(CommandState(state), body, outcome, file)
+        known = self._known(sandbox_id, key)
+        return None if known is None or known.until <= time() else known
 
     def forget_commands(self, sandbox_id: str) -> None:
         """Forget the keys of a sandbox that is gone."""
         self._flush()
         rows = self._db.execute(
             "SELECT file FROM commands WHERE sandbox = ? AND file IS NOT NULL", (sandbox_id,)
-        ).fetchall()
-        for (name,) in rows:
+        )
+        for (name,) in rows.fetchall():
             (self._spool / name).unlink(missing_ok=True)
         self._db.execute("DELETE FROM commands WHERE sandbox = ?", (sandbox_id,))
 
-    def _put(
-        self,
-        sandbox_id: str,
-        key: str,
-        body: bytes | None,
-        state: CommandState,
-        found: tuple[str | None, bytes | None, bytes | None, str | None] = (None, None, None, None),
-    ) -> None:
-        self._fresh[sandbox_id, key] = (
-            *(sandbox_id, key, body, state, time() + KEY_SECONDS),
-            *found,
-        )
+    def _mark(self, sandbox_id: str, key: str, body: bytes | None, state: CommandState) -> None:
+        self._put(sandbox_id, key, KnownCommand(state, body, time() + KEY_SECONDS))
+
+    def _put(self, sandbox_id: str, key: str, known: KnownCommand) -> None:
+        self._fresh[sandbox_id, key] = known
         # What must outlive this server is written before anybody is told of it.
         if self._path is not None or len(self._fresh) >= _WRITTEN_AT_ONCE:
             self._flush()
@@ -218,39 +233,36 @@ class Store:
         """Write what is not written yet."""
         if not self._fresh:
             return
-        rows, self._fresh = list(self._fresh.values()), {}
+        rows = [(*key, *known.row()) for key, known in self._fresh.items()]
+        self._fresh = {}
         self._db.execute("BEGIN")
-        # A row that is replaced gets a new number, so that numbers stay in the order of until.
         self._db.executemany(
-            f"INSERT OR REPLACE INTO commands ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows
+            f"INSERT OR REPLACE INTO commands (sandbox, key, {_COLUMNS})"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            rows,
         )
         self._db.execute("COMMIT")
-        self._forget_the_old()
 
-    def _forget_the_old(self) -> None:
-        oldest = "SELECT sandbox, key, until FROM commands ORDER BY number LIMIT 1"
-        for _ in range(2 * _WRITTEN_AT_ONCE):
-            row = self._one(oldest)
-            if row is None or row[2] > time():
-                return
-            self.release(row[0], row[1])
-
-    def _remove_file(self, sandbox_id: str, key: str) -> None:
-        row = self._row(sandbox_id, key)
-        if row is not None and row[-1] is not None:
-            (self._spool / row[-1]).unlink(missing_ok=True)
-
-    def _row(self, sandbox_id: str, key: str) -> tuple[Any, ...] | None:
-        return self._fresh.get((sandbox_id, key)) or self._one(
+    def _known(self, sandbox_id: str, key: str) -> KnownCommand | None:
+        if (fresh := self._fresh.get((sandbox_id, key))) is not None:
+            return fresh
+        row = self._one(
             f"SELECT {_COLUMNS} FROM commands WHERE sandbox = ? AND key = ?", sandbox_id, key
         )
+        return None if row is None else KnownCommand.of_row(row, self._spool)
+
+    def _remove_file(self, sandbox_id: str, key: str) -> None:
+        known = self._known(sandbox_id, key)
+        if known is not None and known.file is not None:
+            known.file.unlink(missing_ok=True)
 
     def _one(self, statement: str, *values: object) -> tuple[Any, ...] | None:
         row: tuple[Any, ...] | None = self._db.execute(statement, values).fetchone()
         return row
 
     def _recover(self) -> None:
-        """Note what ended with an earlier server, and remove files that nothing names."""
+        """Note what ended with an earlier server, and remove what is too old or half done."""
+        self._db.execute("DELETE FROM commands WHERE until <= ?", (time(),))
         until = time() + KEY_SECONDS
         self._db.execute(
             "UPDATE sandboxes SET code = 'sandbox_lost', until = ? WHERE code IS NULL", (until,)

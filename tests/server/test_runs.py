@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import time
 import uuid
 from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,12 +16,13 @@ import httpx
 import pytest
 
 from lunette.server import runs as runs_module
+from lunette.server import store as store_module
 from lunette.server._problems import Problem
 from lunette.server.engines.protocol import NoCapacityError, State, Status
 from lunette.server.output import Outcome
 from lunette.server.registry import Registry
-from lunette.server.runs import Run, Runs
-from lunette.server.store import KnownCommand, Store
+from lunette.server.runs import Runs
+from lunette.server.store import KEY_SECONDS, KnownCommand, Store
 
 from .conftest import Service
 from .host_engine import HostEngine
@@ -166,6 +168,18 @@ def test_the_oldest_keys_are_forgotten(
     assert len(engine.processes) == 3
     _post(client, sandbox, "true", "a")
     assert len(engine.processes) == 4
+
+
+def test_keys_are_forgotten_after_a_day(
+    client: httpx.Client, engine: HostEngine, sandbox: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _post(client, sandbox, "head -c 100000 /dev/zero", "k")
+    later = time.time() + KEY_SECONDS + 1
+    monkeypatch.setattr(store_module, "time", lambda: later)
+    monkeypatch.setattr(runs_module, "time", lambda: later)
+    for _ in range(2):  # whether it is pruned or not
+        assert _post(client, sandbox, "head -c 100000 /dev/zero", "k").status_code == 200
+    assert len(engine.processes) == 2
 
 
 def test_a_sandbox_that_is_gone_takes_its_keys_along(
@@ -351,15 +365,15 @@ def test_a_run_that_was_cancelled_frees_nothing_that_was_started() -> None:
 
     async def main() -> None:
         runs = Runs(Memory(), "s")  # type: ignore[arg-type]
+        run = runs.begin("k", b"")
 
-        async def work(run: Run) -> Any:
+        async def work() -> Any:
             await run.started(Endless())  # type: ignore[arg-type]
             await asyncio.Event().wait()
 
-        run = runs.begin("k", b"", work)
-        assert await run.outcome(0) is None
-        assert run._task is not None
-        run._task.cancel()
+        following = asyncio.create_task(runs.follow(run, work()))
+        assert await run.outcome(0.01) is None
+        following.cancel()
         with pytest.raises(asyncio.CancelledError):
             await run.outcome(None)
         assert Memory.dropped == ["k"]

@@ -78,8 +78,8 @@ def test_an_outcome_that_is_dropped_while_it_is_read(store: Store) -> None:
     assert asyncio.run(known.outcome()) is None
 
 
-def test_keys_live_for_a_day(store: Store, clock: list[float], tmp_path: Path) -> None:
-    keep(store, "ran", LARGE)
+def test_keys_live_for_a_day(store: Store, clock: list[float]) -> None:
+    keep(store, "ran", SMALL)
     store.give_up("s", "given up")
     store.sandbox_gone("gone", "sandbox_destroyed")
     store.sandbox_made("there")
@@ -89,9 +89,6 @@ def test_keys_live_for_a_day(store: Store, clock: list[float], tmp_path: Path) -
     clock[0] += 1
     assert store.command("s", "ran") is None
     assert store.command("s", "given up") is None
-    for number in range(64):  # which takes the old away
-        store.give_up("s", str(number))
-    assert spooled(tmp_path) == []
     store.sandbox_gone("another", "sandbox_lost")
     assert store.gone_code("gone") is None
     assert store.gone_code("there") is None  # since it is no sandbox that is gone
@@ -131,6 +128,15 @@ def test_a_restart_knows_what_was(tmp_path: Path) -> None:
             CommandState.GIVEN_UP,
         ]
         assert len(spooled(tmp_path)) == 1
+
+
+def test_a_restart_forgets_what_is_too_old(tmp_path: Path, clock: list[float]) -> None:
+    with closing(Store(tmp_path, durable=True)) as store:
+        keep(store, "k", LARGE)
+    clock[0] += KEY_SECONDS
+    with closing(Store(tmp_path, durable=True)) as store:
+        assert spooled(tmp_path) == []
+        assert store._one("SELECT count(*) FROM commands") == (0,)
 
 
 def test_what_is_written_survives_a_kill_and_a_checkpoint_moves_it(tmp_path: Path) -> None:
