@@ -68,7 +68,7 @@ class Retrying:
 
     def __init__(self, io: IO, policy: RetryPolicy) -> None:
         self.profile = io.profile
-        self.timeout = io.timeout
+        self.timeout: float = io.timeout
         self._io = io
         self._policy = policy
         self._is_cleanup = False

@@ -236,7 +236,8 @@ def test_the_next_verb_of_the_client_uses_a_new_server(
 
 def test_keep_alive_ends_before_that_of_any_server(wire: Any) -> None:
     connector = Connector(None, wire.url, None)
-    client: Any = connector.connection().blocking()._io._client
+    io: Any = connector.connection().blocking()._io
+    client = io._client
     pool = client._transport._pool
     assert pool._keepalive_expiry == 4
     assert pool._max_connections == sys.maxsize

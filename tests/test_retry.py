@@ -6,7 +6,7 @@ import io as streams
 import logging
 import pickle
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
@@ -205,7 +205,7 @@ def test_a_body_is_sent_from_its_beginning_again(scripted: Any) -> None:
             self.seen.append(body.read(3))
             return self._answer(request)
 
-    io = Halfway(Clock(), CUT, OK)
+    io: Any = Halfway(Clock(), CUT, OK)
     body = Body(streams.BytesIO(b"abcdef"), 6)
     run(Retrying(io, RetryPolicy()).send({"method": "put", "url": "/x"}, body=body))
     assert io.seen == [b"abc", b"abc"]
@@ -223,19 +223,17 @@ def test_a_stream_is_begun_again_and_never_continued(scripted: Any) -> None:
         run(read(Retrying(scripted(*[CUT] * 3), RetryPolicy(attempts=3))))
 
     class Broken(TimedIO):
-        def stream(self, request: Any) -> AbstractAsyncContextManager[Incoming]:
+        def stream(self, request: Any) -> Any:
             self.requests.append(request)
             return _broken()
 
-    broken = Broken(Clock())
+    broken: Any = Broken(Clock())
     with pytest.raises(httpx.ReadError):
         run(read(Retrying(broken, RetryPolicy())))
     assert len(broken.requests) == 1
 
 
 def _broken() -> Any:
-    from contextlib import asynccontextmanager
-
     @asynccontextmanager
     async def body() -> Any:
         async def chunks() -> Any:

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from typing import assert_type
 
+import httpx
+
 from lunette import (
     AsyncLunetteClient,
     AsyncSandbox,
     ExecResult,
     LunetteClient,
+    RateLimitError,
+    RetryPolicy,
     Sandbox,
     SandboxInfo,
     StopResult,
@@ -63,6 +67,22 @@ async def a_plain_client_in_a_notebook(sandbox: Sandbox, any_client: LunetteClie
     await sandbox.destroy()
     await any_client.close()
     assert_type(await any_client.acreate_sandbox({"image": "host"}), Sandbox)
+
+
+async def options(transport: httpx.MockTransport) -> None:
+    policy = RetryPolicy(attempts=3, deadline=10.0, first_delay=0.1, longest_delay=1.0)
+    LunetteClient("key", "https://x", 1.0, retry=policy, transport="aiohttp")
+    async with LunetteClient(transport=transport) as client:
+        sandbox = await client.create_sandbox({"image": "host"})
+        result = await sandbox.aexec("true", output_limit=1024)
+        assert_type(result.duration, float | None)
+        assert_type(result.stdout_bytes, bytes)
+        assert_type(result.truncated, int)
+
+
+def errors(error: RateLimitError) -> None:
+    assert_type(error.retry_after, float | None)
+    assert_type(error.request_id, str | None)
 
 
 def one_for_both(client: LunetteClient) -> Sandbox:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lunette import AsyncSandbox, LunetteClient, Sandbox
+from lunette import AsyncSandbox, LunetteClient, RetryPolicy, Sandbox
 
 
 async def asynchronous() -> None:
@@ -34,6 +34,10 @@ def blocking(client: LunetteClient, sandbox: Sandbox) -> None:
     client.create_sandbox()  # slip: no service
     LunetteClient("key", "https://x", 1.0, True)  # slip: four arguments
     LunetteClient(url="https://x")  # slip: no such argument
+    LunetteClient(retry=3)  # slip: no policy
+    LunetteClient(transport="httpx")  # slip: no such transport
+    RetryPolicy(3)  # slip: by position
+    sandbox.exec("true", output_limit="1k")  # slip: a string
     sandbox.exec(b"true")  # slip: bytes
     sandbox.exec(["true", 1])  # slip: a number
     sandbox.exec("true", "/w")  # slip: by position
