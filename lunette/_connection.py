@@ -58,8 +58,14 @@ class _Pools:
     def blocking(self) -> httpx.Client:
         with self._lock:
             if self._blocking is None:
-                self._blocking = httpx.Client(**self._settings, **self._for_blocking())
+                self._blocking = self.new_client()
             return self._blocking
+
+    def new_client(self) -> httpx.Client:
+        return httpx.Client(**self._settings, **self._for_blocking())
+
+    def new_async_client(self) -> httpx.AsyncClient:
+        return httpx.AsyncClient(**self._settings, transport=self._for_async())
 
     async def waiting(self) -> httpx.AsyncClient:
         loop = current_loop()
@@ -76,7 +82,7 @@ class _Pools:
         # is no other hook that both asyncio and trio have.
         import anyio
 
-        client = httpx.AsyncClient(**self._settings, transport=self._for_async())
+        client = self.new_async_client()
         self._async[loop] = client, anyio.Lock()
         try:
             yield client
@@ -151,6 +157,7 @@ class Connection:
     ) -> None:
         self.base_url = base_url
         self.timeout = timeout or _TIMEOUT
+        self.closed = False
         # Of the embedded server it is known: it is of this very installation.
         self.profile = Profile(None if server is None else False)
         self.patience = httpx.Timeout(timeout or _TIMEOUT, read=timeout)
@@ -178,6 +185,14 @@ class Connection:
         """Return the world of the event loop that runs, over this connection."""
         return Retrying(AsyncIO(await self._here().waiting(), self), self._retry)
 
+    def spare_client(self) -> httpx.Client:
+        """Return a client of the caller's own, for what is left to do when this is closed."""
+        return self._here().new_client()
+
+    def spare_async_client(self) -> httpx.AsyncClient:
+        """Return a client of the caller's own, for what is left to do when this is closed."""
+        return self._here().new_async_client()
+
     def lock(self) -> AbstractContextManager[object]:
         """Return what one thread of this process can hold."""
         return self._here().alone
@@ -195,10 +210,12 @@ class Connection:
 
     def close(self) -> None:
         """Close what this process opened for blocking use."""
+        self.closed = True
         self._here().close()
 
     async def aclose(self) -> None:
         """Close what this process opened for blocking use, and for this event loop."""
+        self.closed = True
         await self._here().aclose()
 
     def _here(self) -> _Pools:

@@ -6,12 +6,12 @@ starts while this process imports the rest.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from ._io import IO, run
-from ._loops import off_loop, warn_blocking
+from ._loops import in_trio, off_loop, warn_blocking
 
 if TYPE_CHECKING:
     from ._connection import Connection, Server, Transport
@@ -36,6 +36,15 @@ _FOR_THE_VERBS = (
     "lunette_api.api.files.download_file",
     "lunette_api.api.files.upload_file",
 )
+# And those that are awaited; the last is what anyio would else import on the event loop.
+_FOR_AWAITED_VERBS = (
+    "lunette._transports",
+    "lunette.service",
+    "lunette_api.api.commands.get_process",
+    "lunette_api.api.sandboxes.get_sandbox",
+    "lunette_api.api.server.get_capabilities",
+)
+_BACKENDS = {False: "anyio._backends._asyncio", True: "anyio._backends._trio"}
 
 
 class Connector:
@@ -72,7 +81,10 @@ class Connector:
     async def aconnection(self) -> Connection:
         """Return the way to the server of now, found off the event loop."""
         connection = self._ready()
-        return await off_loop(self._connect) if connection is None else connection
+        if connection is None:
+            modules = (*_FOR_AWAITED_VERBS, _BACKENDS[in_trio()])
+            connection = await off_loop(lambda: self._connect(modules))
+        return connection
 
     def close(self) -> None:
         """Close every connection; what other event loops hold is closed when they end."""
@@ -93,8 +105,7 @@ class Connector:
 
     async def abegin(self) -> None:
         """Do all that a first verb has to do, off the event loop: also what it imports."""
-        if self._ready() is None:
-            await off_loop(self._connect)
+        await self.aconnection()
 
     def _ready(self) -> Connection | None:
         if self.closed:
@@ -117,11 +128,11 @@ class Connector:
         server = _embedded.ensure()
         return config, f"unix://{server.socket_path}", server
 
-    def _connect(self) -> Connection:
+    def _connect(self, more_modules: Iterable[str] = ()) -> Connection:
         config, url, server = self._settle()
         from ._connection import Connection
 
-        for module in _FOR_THE_VERBS:
+        for module in (*_FOR_THE_VERBS, *more_modules):
             import_module(module)
         # Without a lock, since a fork would copy it locked: of two threads the first one's stays.
         made = Connection(

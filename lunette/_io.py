@@ -183,7 +183,12 @@ class BlockingIO:
     async def outlive(
         self, cleanup: Callable[[], Coroutine[Any, Any, None]], seconds: float
     ) -> None:
-        await cleanup()  # a blocked call is interrupted once, and a second time means it
+        # A blocked call is interrupted once, and a second time means it.
+        if not self._client.is_closed:
+            await cleanup()
+            return
+        with self.connection.spare_client() as self._client:
+            await cleanup()
 
 
 class AsyncIO:
@@ -237,13 +242,20 @@ class AsyncIO:
 
         async def bounded() -> None:
             with anyio.move_on_after(seconds):
-                await cleanup()
+                await self._with_open_client(cleanup)
 
         with anyio.CancelScope(shield=True):
             if in_trio():
                 await bounded()
             else:
                 await _in_task(bounded())
+
+    async def _with_open_client(self, cleanup: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        if not self._client.is_closed:
+            await cleanup()
+            return
+        async with self.connection.spare_async_client() as self._client:
+            await cleanup()
 
 
 _cleaning: set[object] = set()  # asyncio itself keeps no task alive
@@ -273,6 +285,11 @@ class _faults:
             return
         import httpx
 
+        # httpx's own error for a client that was closed meanwhile is a plain RuntimeError.
+        if self._io.connection.closed and isinstance(error, httpx.RequestError | RuntimeError):
+            from .errors import ClientClosedError
+
+            raise ClientClosedError("the client was closed during the call") from error
         if isinstance(error, httpx.RequestError):
             raise await self._io.call(self._io.connection.fault, error) from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 from collections.abc import Awaitable, Generator, Mapping, Sequence
 from functools import cache
@@ -228,4 +229,8 @@ def _client(awaited: bool, base_url: str) -> LunetteClient:
     """Return the one client of this process for the sandboxes that were pickled elsewhere."""
     from .client import AsyncLunetteClient, LunetteClient
 
-    return AsyncLunetteClient(base_url=base_url) if awaited else LunetteClient(base_url=base_url)
+    kind = AsyncLunetteClient if awaited else LunetteClient
+    client = kind(base_url=base_url)
+    # Nobody else can: it is not theirs.
+    atexit.register(client._connector.close)  # pyright: ignore[reportPrivateUsage] - they are one unit
+    return client

@@ -104,10 +104,12 @@ def _composed(body: ExecRequest) -> str:
             raise refuse(f"exec with {name}", _MENDS[name])
     if not isinstance(body.output_limit, Unset):
         raise refuse("exec with output_limit", "cut the output in the command, such as by head -c")
-    command = body.command if isinstance(body.command, str) else shlex.join(body.command)
+    # `exec`, since without it a shell has its own idea of `exit`, `if` and `A=1`.
+    argv = body.command
+    command = argv if isinstance(argv, str) else f"exec {shlex.join(argv)}"
     env = {} if isinstance(body.env, Unset) else body.env.to_dict()
     setting = [f"{_name(name)}={shlex.quote(value)}" for name, value in env.items()]
-    moving = [] if isinstance(body.cwd, Unset) else [f"cd {shlex.quote(body.cwd)}"]
+    moving = [] if isinstance(body.cwd, Unset) else [f"cd {shlex.quote(_directory(body.cwd))}"]
     if not (setting or moving):
         return command
     exporting = [f"export {' '.join(setting)}"] if setting else []
@@ -119,6 +121,10 @@ _MENDS = {
     "timeout": "end the command itself, such as by `timeout 10 ...`",
     "input": "upload it as a file, and write `... < file`",
 }
+
+
+def _directory(path: str) -> str:
+    return f"./{path}" if path.startswith("-") else path  # which `cd` would take for an option
 
 
 def _name(name: str) -> str:

@@ -118,13 +118,20 @@ class Commands:
     async def _get(self, request: Request) -> Response:
         _contract.check_query("get_process", request)
         key = request.path_params["process_id"]
-        found = self._registry.runs(request.path_params["sandbox_id"]).find(key)
+        found = self._found(request.path_params["sandbox_id"], key)
         outcome = await _outcome_of(found, queried_wait(request))
         if outcome is None:
             return answer({"process_id": key, "state": "running"})
         return await answer_large(
             {"process_id": key, "state": "ended", "result": _wire(outcome)}, outcome.size > _LARGE
         )
+
+    def _found(self, sandbox_id: str, key: str) -> Run | KnownCommand:
+        found = self._registry.runs(sandbox_id).find(key)
+        if found is not None:
+            return found
+        self._registry.get(sandbox_id)
+        raise Problem(404, "process_not_found", f"no command was sent under the key '{key}'")
 
     async def _kill(self, request: Request) -> Response:
         _contract.check_parameters("kill_process", request.path_params)

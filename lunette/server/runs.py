@@ -112,12 +112,13 @@ class Runs:
         _check_body(key, known.body, body)
         return known
 
-    def find(self, key: str) -> Run | KnownCommand:
-        """Return the command of *key*; raise the 404 of one that never came."""
-        found = self._running.get(key) or self._known(key)
-        if found is None or getattr(found, "state", None) is CommandState.GIVEN_UP:
-            raise Problem(404, "process_not_found", f"no command was sent under the key '{key}'")
-        return found
+    def find(self, key: str) -> Run | KnownCommand | None:
+        """Return the command of *key*, if it came."""
+        run = self._running.get(key)
+        if run is not None:
+            return run
+        known = self._known(key)
+        return None if known is None or known.state is CommandState.GIVEN_UP else known
 
     def begin(self, key: str, body: bytes) -> Run:
         """Claim *key* for a command, which the caller has to `follow`."""
@@ -181,9 +182,11 @@ class Runs:
             self._store.drop(self._sandbox_id, key, body)
 
     def _known(self, key: str) -> KnownCommand | None:
-        if key in self._keys or self._of_before:
-            return self._store.command(self._sandbox_id, key)
-        return None
+        if self._of_before:
+            known = self._store.command(self._sandbox_id, key)
+            # Of what had not ended, all that is left to say is that its sandbox was lost.
+            return known if known is not None and known.state is CommandState.ENDED else None
+        return self._store.command(self._sandbox_id, key) if key in self._keys else None
 
     def _note(self, key: str) -> None:
         now = time()

@@ -1,4 +1,4 @@
-"""Ending a command with all that it started, from outside the sandbox, where nothing in it can
+"""Ending commands with all that they started, from outside the sandbox, where nothing in it can
 interfere.
 
 A process belongs to a command if it descends from it, shares its session, or carries its marker in
@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Mapping
 
 from attrs import define, field, frozen
 
@@ -51,16 +52,15 @@ class _Process:
 
 @define
 class Hunt:
-    """The end of one command; blocking, so not for the loop.
+    """The end of some commands; blocking, so not for the loop.
 
-    *leader* is the command's first process, *root* the worker, whose descendants are the sandbox
-    with its first process *pid1*.
+    *markers* are those of the commands by their first processes, *root* is the worker, whose
+    descendants are the sandbox with its first process *pid1*.
     """
 
-    leader: int
+    markers: Mapping[int, str]
     root: int
     pid1: int
-    marker: str
     _stopped_before: set[_Key] = field(factory=set[_Key])
 
     def before(self) -> None:
@@ -69,7 +69,7 @@ class Hunt:
         self._stopped_before = {p.key for p in self._inside(end) if p.state == _STOPPED}
 
     def kill_and_thaw(self, deadline: float) -> bool:
-        """Kill the command, let the rest go on; False if not all is dead in *deadline* seconds."""
+        """Kill the commands, let the rest go on; False if not all is dead in *deadline* seconds."""
         end = time.monotonic() + deadline
         everything = self._frozen(end)
         if everything is None:
@@ -112,7 +112,7 @@ class Hunt:
         return [process for process in found if process.pid not in outside]
 
     def _members(self, everything: list[_Process]) -> dict[int, _Process]:
-        """The living processes of the command; *everything* has parents before children."""
+        """The living processes of the commands; *everything* has parents before children."""
         found: dict[int, _Process] = {}
         for process in everything:
             if process.parent in found or self._is_marked(process):
@@ -120,10 +120,10 @@ class Hunt:
         return found
 
     def _is_marked(self, process: _Process) -> bool:
-        if self.leader in (process.pid, process.session):
+        if process.pid in self.markers or process.session in self.markers:
             return True
-        wanted = f"{MARKER}={self.marker}".encode()
-        return wanted in _read(f"/proc/{process.pid}/environ").split(b"\0")
+        wanted = {f"{MARKER}={marker}".encode() for marker in self.markers.values()}
+        return not wanted.isdisjoint(_read(f"/proc/{process.pid}/environ").split(b"\0"))
 
 
 def _descendants(root: int, end: float) -> list[_Process]:

@@ -70,6 +70,7 @@ class BubblewrapSandbox:
         self._tasks: set[asyncio.Task[None]] = set()
         self._gone = asyncio.Event()
         self._killing = asyncio.Lock()  # one freeze at a time
+        self._doomed: dict[int, str] = {}  # who the next one ends: pid and marker
         self._thawed = asyncio.Event()
         self._thawed.set()
         self._destroying: asyncio.Task[None] | None = None
@@ -149,8 +150,12 @@ class BubblewrapSandbox:
                 raise SandboxGoneError(self.status)
 
     async def _kill(self, pid: int, *, marker: str) -> None:
-        hunt = Hunt(leader=pid, root=self._worker_pid, pid1=self._pid1_pid, marker=marker)
+        self._doomed[pid] = marker
         async with self._killing:
+            if pid not in self._doomed:  # the one before took it along
+                return
+            doomed, self._doomed = self._doomed, {}
+            hunt = Hunt(markers=doomed, root=self._worker_pid, pid1=self._pid1_pid)
             await in_thread(hunt.before)
             # A command that is sent before the freeze is started before it: the worker does one
             # thing after the other. One that is sent later would not be frozen, so it waits.
