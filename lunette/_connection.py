@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import httpx
 
 from . import errors
+from ._cleanup import Cleanups
 from ._io import AsyncIO, BlockingIO, Profile, Request
-from ._loops import current_loop
+from ._loops import current_loop, in_trio
 from ._retry import Retrying, RetryPolicy
 from ._version import API_VERSION, version
 
@@ -158,6 +159,7 @@ class Connection:
         self.base_url = base_url
         self.timeout = timeout or _TIMEOUT
         self.closed = False
+        self.cleanups = Cleanups()
         # Of the embedded server it is known: it is of this very installation.
         self.profile = Profile(None if server is None else False)
         self.patience = httpx.Timeout(timeout or _TIMEOUT, read=timeout)
@@ -215,6 +217,8 @@ class Connection:
 
     async def aclose(self) -> None:
         """Close what this process opened for blocking use, and for this event loop."""
+        if not in_trio():
+            await self.cleanups.finished()
         self.closed = True
         await self._here().aclose()
 

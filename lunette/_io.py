@@ -8,7 +8,15 @@ step: no event loop, no threads.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Generator, Iterable
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Generator,
+    Iterable,
+)
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeVar, TypeVarTuple
 
@@ -26,6 +34,7 @@ __all__ = [
     "AsyncIO",
     "BlockingIO",
     "Body",
+    "Cleanup",
     "Incoming",
     "Profile",
     "Request",
@@ -120,11 +129,15 @@ class IO(Protocol):
         """Call a *function* that waits for this machine, such as for its disk."""
         ...
 
-    async def outlive(
-        self, cleanup: Callable[[], Coroutine[Any, Any, None]], seconds: float
-    ) -> None:
-        """Run a *cleanup* that outlives a cancellation, but takes no longer than *seconds*."""
+    async def outlive(self, cleanup: Cleanup, seconds: float) -> None:
+        """Run a *cleanup* that outlives a cancellation, but takes no longer than *seconds*.
+
+        It is given the world to act on, and may be begun a second time.
+        """
         ...
+
+
+Cleanup = Callable[[IO], Coroutine[Any, Any, None]]
 
 
 def run(operation: Coroutine[Any, Any, T]) -> T:
@@ -180,15 +193,13 @@ class BlockingIO:
     async def call(self, function: Callable[[*Ts], T], *args: *Ts) -> T:
         return function(*args)
 
-    async def outlive(
-        self, cleanup: Callable[[], Coroutine[Any, Any, None]], seconds: float
-    ) -> None:
+    async def outlive(self, cleanup: Cleanup, seconds: float) -> None:
         # A blocked call is interrupted once, and a second time means it.
         if not self._client.is_closed:
-            await cleanup()
+            await cleanup(self)
             return
-        with self.connection.spare_client() as self._client:
-            await cleanup()
+        with self.connection.spare_client() as client:
+            await cleanup(BlockingIO(client, self.connection))
 
 
 class AsyncIO:
@@ -209,12 +220,15 @@ class AsyncIO:
         self, request: Request, *, body: Body | None = None, patient: bool = False
     ) -> httpx.Response:
         request = self.connection.addressed(request)
-        if body is not None:
-            request = request | {"content": _async_chunks(body)}
         if patient:
             request = request | {"timeout": self.connection.patience}
+        from ._outgoing import Chunks, Whole
+
+        chunks = None if body is None else Chunks(_reading(body))
+        built = self._client.build_request(**request, content=chunks)
+        built.stream = chunks or Whole(built.content)
         async with _faults(self):
-            response = await self._client.request(**request)
+            response = await self._client.send(built)
         return _succeeded(response)
 
     @asynccontextmanager
@@ -235,40 +249,25 @@ class AsyncIO:
 
         return await anyio.to_thread.run_sync(function, *args)
 
-    async def outlive(
-        self, cleanup: Callable[[], Coroutine[Any, Any, None]], seconds: float
-    ) -> None:
+    async def outlive(self, cleanup: Cleanup, seconds: float) -> None:
         import anyio
 
-        async def bounded() -> None:
-            with anyio.move_on_after(seconds):
-                await self._with_open_client(cleanup)
+        async def work() -> None:
+            await self._clean_up(cleanup)
 
         with anyio.CancelScope(shield=True):
-            if in_trio():
-                await bounded()
-            else:
-                await _in_task(bounded())
+            if not in_trio():
+                await self.connection.cleanups.run(work, seconds)
+                return
+            with anyio.move_on_after(seconds):
+                await work()
 
-    async def _with_open_client(self, cleanup: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    async def _clean_up(self, cleanup: Cleanup) -> None:
         if not self._client.is_closed:
-            await cleanup()
+            await cleanup(self)
             return
-        async with self.connection.spare_async_client() as self._client:
-            await cleanup()
-
-
-_cleaning: set[object] = set()  # asyncio itself keeps no task alive
-
-
-async def _in_task(work: Coroutine[Any, Any, None]) -> None:
-    """Run *work* to its end, which a second cancellation, that of asyncio's own, may not await."""
-    import asyncio
-
-    task = asyncio.create_task(work)
-    _cleaning.add(task)
-    task.add_done_callback(_cleaning.discard)
-    await asyncio.shield(task)
+        async with self.connection.spare_async_client() as client:
+            await cleanup(AsyncIO(client, self.connection))
 
 
 class _faults:
@@ -307,11 +306,10 @@ def _blocking_chunks(body: Body) -> Generator[bytes]:
         yield chunk
 
 
-async def _async_chunks(body: Body) -> AsyncGenerator[bytes]:
+def _reading(body: Body) -> Callable[[], Awaitable[bytes]]:
     import anyio.to_thread
 
-    while chunk := await anyio.to_thread.run_sync(body.read, _ASYNC_CHUNK):
-        yield chunk
+    return lambda: anyio.to_thread.run_sync(body.read, _ASYNC_CHUNK)
 
 
 async def _never_waits(items: Iterable[T]) -> AsyncIterator[T]:

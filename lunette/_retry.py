@@ -10,18 +10,19 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from typing import Any, TypeVar, TypeVarTuple
+from typing import TypeVar, TypeVarTuple
+from weakref import WeakSet
 
 import httpx
 from attrs import evolve, field, frozen
 from attrs.validators import ge, gt
 
 from . import errors
-from ._io import IO, Body, Incoming, Profile, Request
+from ._io import IO, Body, Cleanup, Incoming, Profile, Request
 
-__all__ = ["RetryPolicy", "Retrying"]
+__all__ = ["RetryPolicy", "Retrying", "may_have_acted"]
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -34,6 +35,20 @@ _LATER = frozenset({408, 502, 503, 504})
 # It says 503 for good: this machine cannot run sandboxes.
 _FINAL = frozenset({"engine_unavailable"})
 _SHORTEST = 0.001
+
+
+# Errors whose request was sent before, too, and may have arrived then.
+_acted: WeakSet[BaseException] = WeakSet()
+
+
+def may_have_acted(error: BaseException) -> bool:
+    """Whether the server may have done what it was asked although *error* came of it."""
+    if error in _acted:
+        return True
+    if isinstance(error, errors.APIError):
+        # By the contract a refusal did nothing; a broken answer, or a proxy's, says nothing.
+        return not 400 <= error.status_code < 500
+    return not isinstance(error, _NEVER_MADE)
 
 
 @frozen(kw_only=True)
@@ -66,12 +81,12 @@ class RetryPolicy:
 class Retrying:
     """An `IO` that sends again what another could not."""
 
-    def __init__(self, io: IO, policy: RetryPolicy) -> None:
+    def __init__(self, io: IO, policy: RetryPolicy, *, bound: float | None = None) -> None:
         self.profile = io.profile
-        self.timeout: float = io.timeout
+        self.timeout: float = io.timeout if bound is None else min(io.timeout, bound)
         self._io = io
         self._policy = policy
-        self._is_cleanup = False
+        self._is_bound = bound is not None
 
     def alone(self) -> AbstractAsyncContextManager[None]:
         return self._io.alone()
@@ -81,7 +96,7 @@ class Retrying:
     ) -> httpx.Response:
         begun = time.monotonic()
         attempts: _Attempts | None = None
-        if self._is_cleanup:
+        if self._is_bound:
             request = request | {"timeout": self.timeout}
         while True:
             try:
@@ -90,6 +105,7 @@ class Retrying:
                 attempts = attempts or self._attempts(request, begun)
                 pause = attempts.pause_after(error)
                 if pause is None:
+                    attempts.tell(error)
                     raise
             await self.sleep(pause)
             request = request | {"timeout": min(self.timeout, attempts.seconds_left())}
@@ -120,18 +136,13 @@ class Retrying:
     async def call(self, function: Callable[[*Ts], T], *args: *Ts) -> T:
         return await self._io.call(function, *args)
 
-    async def outlive(
-        self, cleanup: Callable[[], Coroutine[Any, Any, None]], seconds: float
-    ) -> None:
-        policy, timeout = self._policy, self.timeout
-        self._policy = evolve(policy, deadline=min(policy.deadline, seconds))
-        self.timeout = min(timeout, seconds)
-        self._is_cleanup = True
-        try:
-            await self._io.outlive(cleanup, seconds)
-        finally:
-            self._policy, self.timeout = policy, timeout
-            self._is_cleanup = False
+    async def outlive(self, cleanup: Cleanup, seconds: float) -> None:
+        policy = evolve(self._policy, deadline=min(self._policy.deadline, seconds))
+
+        async def soon(io: IO) -> None:
+            await cleanup(Retrying(io, policy, bound=seconds))
+
+        await self._io.outlive(soon, seconds)
 
 
 class _Attempts:
@@ -145,6 +156,12 @@ class _Attempts:
         self._request = request
         self._until = until
         self._made = 1
+        self._may_have_acted = False
+
+    def tell(self, error: errors.LunetteError) -> None:
+        """Let the last *error* know that an attempt before may have done something."""
+        if self._may_have_acted:
+            _acted.add(error)
 
     def seconds_left(self) -> float:
         """Return how long another attempt may take."""
@@ -152,6 +169,7 @@ class _Attempts:
 
     def pause_after(self, error: errors.LunetteError) -> float | None:
         """Return the seconds until the next attempt, or None if there is none."""
+        self._may_have_acted = self._may_have_acted or may_have_acted(error)
         if self._made >= self._policy.attempts or not self._may_repeat(error):
             return None
         retry_after = error.retry_after if isinstance(error, errors.APIError) else None

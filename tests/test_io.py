@@ -65,9 +65,9 @@ def test_a_clean_up_outlives_a_cancellation(backend: str) -> None:
         finally:
             await async_over(timeouts).outlive(clean_up, 30)
 
-    async def clean_up() -> None:
+    async def clean_up(io: Any) -> None:
         await anyio.lowlevel.checkpoint()
-        done.append(await async_over(timeouts).send(GET))
+        done.append(await io.send(GET))
 
     async def main() -> None:
         async with anyio.create_task_group() as group:
@@ -82,7 +82,7 @@ def test_a_clean_up_outlives_a_cancellation(backend: str) -> None:
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_a_clean_up_ends_in_the_end(backend: str) -> None:
     async def main() -> None:
-        await async_over(timeouts).outlive(anyio.sleep_forever, 0.01)
+        await async_over(timeouts).outlive(lambda io: anyio.sleep_forever(), 0.01)
 
     anyio.run(main, backend=backend)
 

@@ -249,8 +249,8 @@ def test_a_clean_up_is_short(scripted: Any) -> None:
     io = scripted(*[CUT] * 50, takes=0.5)
     retrying = Retrying(io, RetryPolicy(attempts=50, longest_delay=0.1))
 
-    async def cleanup() -> None:
-        await retrying.send(GET)
+    async def cleanup(io: Any) -> None:
+        await io.send(GET)
 
     with pytest.raises(httpx.ReadError):
         run(retrying.outlive(cleanup, 2))

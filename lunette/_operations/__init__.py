@@ -10,6 +10,7 @@ import httpx
 
 from .. import errors
 from .._io import CLEANUP_SECONDS, IO, Request
+from .._retry import may_have_acted
 
 __all__ = ["abandon", "held_back", "may_have_acted", "parsed", "seconds_to_wait"]
 
@@ -26,7 +27,7 @@ _NEXT_WAIT = 25.0
 async def abandon(io: IO, request: Request) -> None:
     """Send a last *request* without hiding the error that made it necessary."""
 
-    async def cleanup() -> None:
+    async def cleanup(io: IO) -> None:
         try:
             await io.send(request)
         except errors.LunetteError as error:
@@ -52,11 +53,3 @@ def parsed(response: httpx.Response, parse: Callable[[Any], T]) -> T:
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         message = f"{response.status_code} from {response.url.path}, not by a Lunette server"
         raise errors.from_answer(response, message) from error
-
-
-def may_have_acted(error: BaseException) -> bool:
-    """Whether the server may have done what it was asked although *error* came of it."""
-    if isinstance(error, errors.APIError):
-        # By the contract a refusal did nothing; a broken answer, or a proxy's, says nothing.
-        return not 400 <= error.status_code < 500
-    return not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)

@@ -59,9 +59,14 @@ async def _make(io: IO, sandbox_id: str, request: Request) -> None:
     from lunette_api.api.sandboxes import get_sandbox
     from lunette_api.models import SandboxInfo, SandboxState
 
-    response = await io.send(request)
-    while parsed(response, SandboxInfo.from_dict).state is SandboxState.PENDING:
-        response = await io.send(get_sandbox._get_kwargs(sandbox_id, wait=seconds_to_wait(io)))
+    info = parsed(await io.send(request), SandboxInfo.from_dict)
+    while info.state is SandboxState.PENDING:
+        request = get_sandbox._get_kwargs(sandbox_id, wait=seconds_to_wait(io))
+        info = parsed(await io.send(request), SandboxInfo.from_dict)
+    if info.state in (SandboxState.FAILED, SandboxState.LOST):
+        is_lost = info.state is SandboxState.LOST
+        kind = errors.SandboxLostError if is_lost else errors.SandboxFailedError
+        raise kind(f"sandbox {sandbox_id} is gone: {info.reason or info.state.value}")
 
 
 async def get(io: IO, sandbox_id: str) -> SandboxInfo:
@@ -125,7 +130,7 @@ async def destroy(io: IO, sandbox_id: str) -> None:
 async def _destroy_at_last(io: IO, sandbox_id: str) -> None:
     from lunette_api.api.sandboxes import delete_sandbox
 
-    async def cleanup() -> None:
+    async def cleanup(io: IO) -> None:
         try:
             await published.destroy(io, sandbox_id)
         except errors.LunetteError as error:

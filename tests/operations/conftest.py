@@ -48,9 +48,9 @@ class ScriptedIO:
     async def call(self, function: Callable[..., Any], *args: Any) -> Any:
         return function(*args)
 
-    async def outlive(self, cleanup: Callable[[], Any], seconds: float) -> None:
+    async def outlive(self, cleanup: Callable[[Any], Any], seconds: float) -> None:
         self.diary.append(f"outlive {seconds:g}")
-        await cleanup()
+        await cleanup(self)
 
     def _answer(self, request: Request) -> httpx.Response:
         self.diary.append(f"{request['method']} {request['url']}")
