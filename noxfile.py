@@ -22,7 +22,7 @@ ON_ONE_PYTHON = ("tests/isolation", "tests/typing", "tests/test_typing.py", "tes
 # Tests bend what they test; tests/typing is wrong on purpose, and checked by pytest.
 TESTS_OF_TYPES = (
     *("--explicit-package-bases", "--implicit-reexport", "--no-warn-return-any"),
-    *("--exclude", "^tests/(isolation|typing)/"),
+    *("--exclude", "^tests/(fuzz|isolation|typing)/"),
 )
 
 # Where pyenv's shims refuse, its Pythons are found all the same.
@@ -37,7 +37,7 @@ os.environ["PATH"] += "".join(
 nox.needs_version = ">=2025.5"
 nox.options.default_venv_backend = "venv"
 nox.options.reuse_existing_virtualenvs = True
-nox.options.sessions = ["contract", "lint", "types", "tests"]
+nox.options.sessions = ["contract", "lint", "types", "tests", "fuzz"]
 nox.options.download_python = "never"
 # Debian has one Python: the sessions of the others say that they were skipped.
 nox.options.error_on_missing_interpreters = False
@@ -62,7 +62,7 @@ def faults(session: nox.Session) -> None:
     _install(session, ".[all]", "test")
     cuts = session.posargs[0] if session.posargs else "100000"
     session.run(
-        *("pytest", "-s", "--timeout=0", "tests/test_faults.py"),
+        *("pytest", "-s", "--timeout=0", "tests/faults"),
         env={"LUNETTE_FAULT_CUTS": cuts, "LUNETTE_FAULT_SECONDS": "1e9"},
     )
 
@@ -78,9 +78,10 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Check the types of the package, of its tests and of its tools with mypy and pyright."""
-    _install(session, ".[all]", "test", "types", "bench")
+    _install(session, ".[all]", "test", "types", "bench", "fuzz")
     session.run("mypy")
     session.run("mypy", "noxfile.py", "benchmarks")
+    session.run("mypy", "tests/fuzz")
     session.run("mypy", *TESTS_OF_TYPES, "tests")
     session.run("pyright", "lunette", "noxfile.py", "benchmarks")
 
@@ -105,6 +106,14 @@ def generate(session: nox.Session) -> None:
     with _generated(session) as fresh:
         shutil.rmtree(GENERATED, ignore_errors=True)
         shutil.copytree(fresh, GENERATED)
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """Send generated requests to a server, 3,000 or `-- --requests 1000000 --seconds 50000`."""
+    _install(session, ".[all]", "fuzz")
+    # A directory, as for `bench`.
+    session.run("python", "tests/fuzz", *session.posargs)
 
 
 @nox.session

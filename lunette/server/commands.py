@@ -112,7 +112,7 @@ class Commands:
                 return Outcome(stderr=f"{error}\n".encode(), exit_code=error.exit_code)
             if run is not None:
                 await run.started(process)
-            limit = body.get("output_limit", OUTPUT_LIMIT)
+            limit = int(body.get("output_limit", OUTPUT_LIMIT))
             return await _follow(process, begun, limit, body.get("timeout"))
 
     async def _get(self, request: Request) -> Response:

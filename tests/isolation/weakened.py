@@ -126,7 +126,7 @@ def group_only() -> None:
     from lunette.server.engines.bubblewrap._killing import Hunt
 
     def members(self: Hunt, everything: Any) -> Any:
-        return {p.pid: p for p in everything if os.getpgid(p.pid) == self.leader}
+        return {p.pid: p for p in everything if os.getpgid(p.pid) in self.markers}
 
     Hunt._members = members  # type: ignore[method-assign]
 

@@ -67,6 +67,11 @@ def test_input(client: httpx.Client, sandbox: str) -> None:
         assert answer.json()["key"] == "input"
 
 
+def test_an_integer_may_be_written_as_a_float(client: httpx.Client, sandbox: str) -> None:
+    result = _exec(client, sandbox, "echo 12345", output_limit=4.0)
+    assert (result["stdout"], result["truncated"]) == ("125\n", 2)
+
+
 def test_bytes_that_are_no_text_come_twice(client: httpx.Client, sandbox: str) -> None:
     result = _exec(client, sandbox, r"printf '\377a'; printf 'é' >&2")
     assert result["stdout"] == "\ufffda"

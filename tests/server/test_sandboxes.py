@@ -54,6 +54,18 @@ def test_create_look_list_delete(client: httpx.Client, world: str) -> None:
     assert _code(client.put(path, json=HOST)) == (410, "sandbox_destroyed")
 
 
+@pytest.mark.parametrize(
+    "path", ["/" + "a" * 256, "/" + "é" * 128, f"/{'a' * 254}" * 16 + "/bbbbbbb"]
+)
+def test_a_working_dir_that_linux_does_not_take(
+    client: httpx.Client, world: str, path: str
+) -> None:
+    if world == "host":
+        pytest.skip("the engine's to refuse")
+    answer = client.put(_new(), json={"service": {"image": "host", "working_dir": path}})
+    assert (*_code(answer), answer.json()["key"]) == (422, "not_supported", "working_dir")
+
+
 def test_a_repeat_returns_the_sandbox(client: httpx.Client, engine: HostEngine) -> None:
     path = _new()
     first = client.put(path, json={"service": {"image": "host", "environment": ["A=1"]}})

@@ -72,6 +72,8 @@ _SERVICE_KEYS = frozenset(
 _PROCESSES = 4096  # a sandbox
 _BWRAPS_OWN = ("newroot", "oldroot")
 _DEEPEST = 64  # each level of a working_dir is something that bwrap has to do
+# NAME_MAX and PATH_MAX of Linux in bytes, less what bwrap puts before a path.
+_LONGEST_NAME, _LONGEST_PATH = 255, 4095 - len("/newroot")
 _SPARE = SandboxSpec(id="spare", image="host")
 
 
@@ -337,6 +339,10 @@ def _check_working_dir(path: str) -> None:
         raise NotSupportedError(
             "working_dir", f"working_dir is deeper than {_DEEPEST} levels, or a name of bwrap's own"
         )
+    longest = max(len(part.encode()) for part in parts)
+    if longest > _LONGEST_NAME or len(path.encode()) > _LONGEST_PATH:
+        detail = f"working_dir is over {_LONGEST_PATH} bytes, or a name in it over {_LONGEST_NAME}"
+        raise NotSupportedError("working_dir", detail)
 
 
 def _prepare(state: Scratch, *, ranged: bool) -> _Ready:

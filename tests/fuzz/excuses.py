@@ -1,0 +1,85 @@
+"""Answers that a check of schemathesis does not expect, and the contract does.
+
+A JSON schema says which requests are well formed. It does not say which sandboxes are there, what
+an engine supports, or what a key was used for before; for that the contract has codes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from population import operation_of
+from schemathesis.core import NotSet
+from schemathesis.core.failures import AcceptedNegativeData, Failure
+from schemathesis.openapi.checks import RejectedPositiveData, UseAfterFree
+
+__all__ = ["is_excused"]
+
+# Schemathesis takes 404 for an answer to anything; 410 is how the contract says that something is
+# not there any more. Not in it: `sandbox_lost` and `sandbox_failed`, which nothing here may cause.
+_GONE: set[tuple[str, str | None]] = {("sandbox_destroyed", None), ("sandbox_stopped", None)}
+
+# Of requests that their schema allows: the code, and what its `key` or `path` must be ("*": any).
+_REJECTED: dict[str, set[tuple[str, str | None]]] = {
+    "create_sandbox": {
+        ("not_supported", "*"),  # a service of Compose that this engine has not
+        ("invalid_service", "*"),  # a key that Compose has not, unbalanced quotes, a NUL
+        ("key_reused", "sandbox_id"),  # the id has another specification
+    },
+    "create_sandbox_from_form": {
+        ("not_supported", "*"),  # as above, or a build
+        ("invalid_service", "*"),  # as above, or neither `image` nor `service`
+        ("invalid_request", "service"),  # its text is no JSON
+        ("key_reused", "sandbox_id"),
+        *_GONE,  # what was made under this key before
+    },
+    "stop_sandboxes": {
+        ("not_supported", "save_state"),  # until snapshots exist
+    },
+    "exec_command": {
+        ("key_reused", "Idempotency-Key"),
+        ("invalid_request", "input"),  # is no base64, and says that it is
+        ("invalid_request", "path"),  # a `cwd` that no file system takes
+    },
+    "write_file": {
+        ("invalid_request", "content"),  # is no base64, and says that it is
+        ("invalid_request", "path"),  # that no file system takes, such as a name of 256 bytes
+    },
+    "upload_file": {("invalid_request", "path")},
+    "download_file": {("invalid_request", "path")},
+    "read_file": {("invalid_request", "path")},
+}
+
+
+def is_excused(failure: Failure, case: Any, response: Any) -> bool:
+    """Say whether the contract explains what a check has found."""
+    operation = operation_of(case)
+    if operation is None:
+        return False
+    if isinstance(failure, RejectedPositiveData):
+        return _has(response, _REJECTED.get(operation, set())) or _is_gone(case, response)
+    if isinstance(failure, AcceptedNegativeData):
+        # That a sandbox is gone is found before the rest of the request is looked at.
+        return _is_gone(case, response) or _is_empty_upload(operation, case)
+    if isinstance(failure, UseAfterFree):
+        # A command that was killed has an outcome, which its key gives for as long as keys live.
+        return operation == "get_process" and "/processes/" in failure.free
+    return False
+
+
+def _is_gone(case: Any, response: Any) -> bool:
+    return "sandbox_id" in case.path_parameters and _has(response, _GONE)
+
+
+def _is_empty_upload(operation: str, case: Any) -> bool:
+    """Whether no body was sent to where an empty body is an empty file: on the wire, the same."""
+    return operation == "upload_file" and isinstance(case.body, NotSet)
+
+
+def _has(response: Any, codes: set[tuple[str, str | None]]) -> bool:
+    """Whether an answer is a problem of one of *codes*."""
+    if response.headers.get("content-type") != ["application/problem+json"]:
+        return False
+    problem = response.json()
+    subject = "path" if "path" in problem else problem.get("key")
+    return bool({(problem["code"], subject), (problem["code"], "*")} & codes)

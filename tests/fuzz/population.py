@@ -1,0 +1,130 @@
+"""The sandboxes, commands and keys of the server under attack, as far as the attacker knows."""
+
+from __future__ import annotations
+
+import copy
+import random
+import uuid
+from collections import deque
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import requests
+
+__all__ = ["FILES", "Command", "Population", "operation_of"]
+
+_LEAST, _MOST = 4, 10
+_MEMORY = 200
+_GUARD = 30.0
+FILES = ("a.txt", "b.bin", "deep/er/ü ñ", "a b%2F?#&=.txt")
+# Seen in the server's access log, where requests that nobody counts have it.
+_OURS = {"population": ""}
+
+
+class Command(NamedTuple):
+    """A command that was sent under a key."""
+
+    sandbox_id: str
+    key: str
+    body: Any
+
+
+class Population:
+    """Keeps a few sandboxes alive, and not more than a few."""
+
+    def __init__(self, url: str, api_key: str, seed: str) -> None:
+        self.seed = seed
+        self.choice = random.Random(seed)
+        self.specifications: dict[str, Any] = {}  # of living sandboxes; the oldest first
+        self.ended: deque[str] = deque(maxlen=_MEMORY)
+        self.commands: deque[Command] = deque(maxlen=_MEMORY)
+        self._ids = random.Random(seed)
+        self._url = url
+        self._session = requests.Session()
+        self._session.trust_env = False  # no proxy: everything stays on this machine
+        self._session.headers["X-API-Key"] = api_key
+        self._keep_up()
+
+    def living(self) -> str:
+        """Choose a sandbox that was there a moment ago."""
+        return self.choice.choice(list(self.specifications))
+
+    def gone(self) -> str:
+        """Choose a sandbox that was destroyed, or an id that never was."""
+        return self.choice.choice(self.ended) if self.ended else self.new_id()
+
+    def new_id(self) -> str:
+        """Make an id that nobody used."""
+        return str(uuid.UUID(int=self._ids.getrandbits(128), version=4))
+
+    def command(self) -> Command | None:
+        """Choose a command that was sent to a sandbox that lives."""
+        found = [c for c in self.commands if c.sandbox_id in self.specifications]
+        return self.choice.choice(found) if found else None
+
+    def learn(self, case: Any, response: Any) -> None:
+        """Note what a request made or destroyed, and make up for it."""
+        learn = getattr(self, f"_learn_{operation_of(case)}", None)
+        if learn is not None and response.status_code < 300:
+            learn(case, response)
+        elif response.status_code == 410:
+            self._learn_end(case.path_parameters.get("sandbox_id"))
+        self._keep_up()
+
+    def _learn_create_sandbox(self, case: Any, response: Any) -> None:
+        self.specifications[case.path_parameters["sandbox_id"]] = copy.deepcopy(case.body)
+
+    def _learn_create_sandbox_from_form(self, case: Any, response: Any) -> None:
+        self.specifications[response.json()["sandbox_id"]] = None
+
+    def _learn_delete_sandbox(self, case: Any, response: Any) -> None:
+        self._forget(case.path_parameters["sandbox_id"])
+
+    def _learn_stop_sandboxes(self, case: Any, response: Any) -> None:
+        for sandbox_id in response.json()["stopped"]:
+            self._forget(sandbox_id)
+
+    def _learn_exec_command(self, case: Any, response: Any) -> None:
+        key = response.json().get("process_id") or case.headers.get("Idempotency-Key")
+        if key:
+            body = copy.deepcopy(case.body)
+            self.commands.append(Command(case.path_parameters["sandbox_id"], key, body))
+
+    def _learn_end(self, sandbox_id: Any) -> None:
+        if sandbox_id in self.specifications:
+            self._destroy(sandbox_id)  # it may only have stopped
+
+    def _keep_up(self) -> None:
+        while len(self.specifications) > _MOST:
+            self._destroy(next(iter(self.specifications)))
+        while len(self.specifications) < _LEAST:
+            self._make()
+
+    def _make(self) -> None:
+        sandbox_id, body = self.new_id(), {"service": {"image": "host"}}
+        self._send("PUT", f"/sandboxes/{sandbox_id}", json=body)
+        self.specifications[sandbox_id] = body
+        for name in FILES[:2]:
+            file = {"path": f"/workspace/{name}", "content": name}
+            self._send("POST", f"/sandboxes/{sandbox_id}/write", json=file)
+
+    def _destroy(self, sandbox_id: str) -> None:
+        self._send("DELETE", f"/sandboxes/{sandbox_id}")
+        self._forget(sandbox_id)
+
+    def _forget(self, sandbox_id: str) -> None:
+        self.specifications.pop(sandbox_id, None)
+        self.ended.append(sandbox_id)
+
+    def _send(self, method: str, path: str, json: Mapping[str, Any] | None = None) -> None:
+        answer = self._session.request(
+            method, self._url + path, params=_OURS, json=json, timeout=_GUARD
+        )
+        answer.raise_for_status()
+
+
+def operation_of(case: Any) -> str | None:
+    """Return the `operationId` of a request; None where the contract has no such method."""
+    raw: Mapping[str, Any] = case.operation.definition.raw
+    found: str = raw["operationId"]
+    return found if case.method.upper() == case.operation.method.upper() else None
