@@ -18,7 +18,11 @@ SPEC = ROOT / "openapi.yaml"
 GENERATED = ROOT / "generated" / "lunette_api"
 FULL, *OTHERS = "3.11", "3.12", "3.13"
 # What needs a sandbox of its own kind or takes long runs on one Python alone.
-ON_ONE_PYTHON = ("tests/isolation", "tests/typing", "tests/test_typing.py", "tests/test_readme.py")
+ON_ONE_PYTHON = (
+    *("tests/faults", "tests/isolation", "tests/published", "tests/transports", "tests/typing"),
+    *("tests/test_many.py", "tests/test_notebooks.py", "tests/test_processes.py"),
+    *("tests/test_readme.py", "tests/test_server_dies.py", "tests/test_typing.py"),
+)
 # Tests bend what they test; tests/typing is wrong on purpose, and checked by pytest.
 TESTS_OF_TYPES = (
     *("--explicit-package-bases", "--implicit-reexport", "--no-warn-return-any"),

@@ -7,8 +7,7 @@ import errno
 import json
 import logging
 import platform
-import re
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -17,58 +16,20 @@ import httpx
 import pytest
 
 import lunette
-from lunette import LunetteClient, NotSupportedError, RetryPolicy, Sandbox, SandboxDestroyedError
-from lunette._io import run
+from lunette import LunetteClient, NotSupportedError, Sandbox, SandboxDestroyedError
 from lunette._version import version
 
-from .published import Entry, PublishedServer
-from .published import published as published
-from .worlds import Facade
+from ..worlds import Facade
+from .clients import IMAGE, Perform, in_short
+from .messages import Entry
+from .server import PublishedServer
 
-IMAGE = {"image": "python:3.11-slim"}
-SOON = RetryPolicy(attempts=3, first_delay=0.001, longest_delay=0.002)
 EVERY_BYTE = bytes(range(256))
-
-Body = Callable[[Any], Coroutine[Any, Any, None]]
-Perform = Callable[..., None]
-
-
-def client_of(server: PublishedServer, **options: Any) -> LunetteClient:
-    settings: dict[str, Any] = {"api_key": server.key, "base_url": server.url, "retry": SOON}
-    return LunetteClient(**settings | options)
-
-
-@pytest.fixture(params=["blocking", "asyncio", "trio"])
-def perform(request: pytest.FixtureRequest, published: PublishedServer) -> Perform:
-    """Run a test's body in one of the worlds, with a client of the published server."""
-
-    def blocking(body: Body, **options: Any) -> None:
-        with client_of(published, **options) as client:
-            run(body(Facade(client, "")))
-
-    def on_a_loop(body: Body, **options: Any) -> None:
-        async def main() -> None:
-            async with client_of(published, **options) as client:
-                await body(Facade(client, "a"))
-
-        anyio.run(main, backend=request.param)
-
-    return blocking if request.param == "blocking" else on_a_loop
-
-
-@pytest.fixture
-def sandbox(published: PublishedServer) -> Generator[Sandbox]:
-    with client_of(published) as client, client.create_sandbox(IMAGE) as sandbox:
-        yield sandbox
 
 
 def known(client: Any, sandbox_id: str) -> Any:
     """Return a sandbox of a *client* by its id, which no request has made or looked at."""
     return Facade(Sandbox(client._target, sandbox_id), client._spelling)
-
-
-def in_short(entries: list[Entry]) -> list[str]:
-    return [re.sub("[0-9a-f-]{36}", "ID", f"{entry.method} {entry.path}") for entry in entries]
 
 
 # The documented examples

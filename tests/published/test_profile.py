@@ -21,10 +21,9 @@ from lunette import (
     VersionError,
 )
 
-from .published import Answer, PublishedServer
-from .published import published as published
-from .test_published import IMAGE, Perform, client_of, in_short
-from .test_published import perform as perform
+from .clients import IMAGE, Perform, client_of, in_short
+from .messages import Answer
+from .server import PublishedServer
 
 ONCE = RetryPolicy(attempts=1)
 

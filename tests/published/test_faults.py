@@ -23,13 +23,12 @@ from lunette import (
 )
 from lunette._io import run
 
-from .published import PublishedServer
-from .published import published as published
-from .test_published import IMAGE, SOON, Perform, client_of, in_short
-from .test_published import perform as perform
-from .worlds import Facade
+from ..worlds import Facade
+from .clients import IMAGE, SOON, Perform, client_of, in_short
+from .server import PublishedServer
 
 LEFT = "a sandbox may be left"
+
 KINDS: dict[str, type[LunetteError]] = {
     "429": RateLimitError,
     "500": APIError,

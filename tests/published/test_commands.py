@@ -8,16 +8,14 @@ import pytest
 
 from lunette import Sandbox
 
-from .published import PublishedServer
-from .published import published as published
-from .test_published import IMAGE, Perform
-from .test_published import perform as perform
-from .test_published import sandbox as sandbox
+from .clients import IMAGE, Perform
+from .server import PublishedServer
 
 WORDS = [
     *("a b", "", "it's", '"quoted"', "$HOME", "`pwd`", "$(pwd)", "new\nline", "*", "?", "\\", "\t"),
     *("a;b", "a&b", "a|b", ">x", "#x", "~", "!", "-n", "--", "ä", "=", "{a,b}", "'", "\\'", "\r\n"),
 ]
+
 COMMANDS = {
     "exit": "echo a; exit 3; echo b",
     "exec": "exec echo a",

@@ -10,8 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from .published import PublishedServer
-from .published import published as published
+from .server import PublishedServer
 
 
 @pytest.fixture

@@ -9,67 +9,42 @@ from __future__ import annotations
 
 import base64
 import binascii
-import html
-import json
-import os
-import re
 import shutil
-import signal
 import socket
 import struct
-import subprocess
 import sys
 import tempfile
 import threading
 import uuid
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from email.message import Message
 from fnmatch import fnmatchcase
-from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 from urllib.parse import parse_qsl, urlsplit
 
-import pytest
-from attrs import define, field, frozen
+from attrs import define
 
-__all__ = ["Entry", "PublishedServer", "published"]
+from .host_sandbox import Sandbox
+from .messages import (
+    Answer,
+    Entry,
+    Refusal,
+    gone,
+    in_json,
+    json_object,
+    multipart,
+    only,
+    page,
+    refusal,
+    strings,
+    value_of,
+)
 
 Unknown = Literal["404", "405", "html200"]
 _RESET = struct.pack("ii", 1, 0)
-
-
-@define
-class Entry:
-    """One request, as it stands in the diary."""
-
-    method: str
-    path: str
-    query: dict[str, str]
-    headers: dict[str, str]
-    """By lower-case names."""
-    body: Any
-    """Of JSON the value, of a form its fields (files are bytes), else bytes."""
-    status: int | None = None
-    """What was answered; None is nothing (yet), and a connection that was cut."""
-
-
-@frozen
-class Answer:
-    status: int
-    content: bytes
-    headers: Mapping[str, str]
-
-
-class Refusal(Exception):
-    """An answer that is an error."""
-
-    def __init__(self, answer: Answer) -> None:
-        super().__init__(answer)
-        self.answer = answer
 
 
 @define
@@ -160,7 +135,7 @@ class PublishedServer(ThreadingHTTPServer):
         A 502 comes with the page of a proxy, anything else with JSON; a 429 says `Retry-After: 0`
         unless the *headers* say something else.
         """
-        answer = _page(status) if status == 502 else _refusal(status, "as the test wants").answer
+        answer = page(status) if status == 502 else refusal(status, "as the test wants").answer
         retry = {"Retry-After": "0"} if status == 429 else {}
         answer = Answer(status, answer.content, {**answer.headers, **retry, **(headers or {})})
         self._spoil(path, answer, after, times)
@@ -213,79 +188,6 @@ class PublishedServer(ThreadingHTTPServer):
             self.errors.append(error)
 
 
-@define(eq=False)
-class Sandbox:
-    """A directory, and the commands that run in it."""
-
-    id: str
-    _parent: Path
-    _running: set[subprocess.Popen[bytes]] = field(factory=set)
-    _ended: bool = False
-    _lock: threading.Lock = field(factory=threading.Lock)
-    directory: Path = field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self.directory = self._parent / self.id
-        self.directory.mkdir()
-
-    def run(self, command: str) -> dict[str, Any]:
-        """Run a command; where it says `/workspace`, it gets and shows the directory."""
-        # A path and not a part of one: /workspace and /workspace/x, not /a/workspace or /workspaces
-        there = re.sub(r"(?<![\w./-])/workspace(?![\w.-])", str(self.directory), command)
-        with self._lock:
-            if self._ended:
-                raise _gone()
-            process = subprocess.Popen(
-                ["/bin/sh", "-c", there],
-                cwd=self.directory,
-                env=_environment(self.directory),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                start_new_session=True,
-            )
-            self._running.add(process)
-        try:
-            stdout, stderr = process.communicate()
-        finally:
-            with self._lock:
-                self._running.discard(process)
-        code = process.returncode
-        return {
-            "stdout": self._shown(stdout),
-            "stderr": self._shown(stderr),
-            "exit_code": code if code >= 0 else 128 - code,
-        }
-
-    def _shown(self, output: bytes) -> str:
-        return output.decode(errors="replace").replace(str(self.directory), "/workspace")
-
-    def path(self, path: str) -> Path:
-        """Map a path of the sandbox to one of this machine."""
-        there = os.path.normpath(os.path.join("/workspace", path))  # noqa: PTH118  # not of here
-        if there != "/workspace" and not there.startswith("/workspace/"):
-            raise _refusal(400, f"{path} is not below /workspace")
-        return self.directory / there.removeprefix("/workspace").lstrip("/")
-
-    def end(self) -> None:
-        """Kill what runs and remove the files."""
-        with self._lock:
-            self._ended = True
-            for process in self._running:
-                with suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
-        shutil.rmtree(self.directory, ignore_errors=True)
-
-
-def _environment(directory: Path) -> dict[str, str]:
-    python = str(Path(sys.executable).parent)
-    return {
-        "PATH": os.pathsep.join([python, "/usr/local/bin", "/usr/bin", "/bin"]),
-        "HOME": str(directory),
-        "LANG": "C.UTF-8",
-    }
-
-
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
@@ -321,15 +223,15 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             self._authenticate(entry)
             return self._act(entry)
-        except Refusal as refusal:
-            return refusal.answer
+        except Refusal as refused:
+            return refused.answer
 
     def _authenticate(self, entry: Entry) -> None:
         key = entry.headers.get("x-api-key")
         if key == self.server.forbidden_key:
-            raise _refusal(403, "This key may do nothing")
+            raise refusal(403, "This key may do nothing")
         if key != self.server.key:
-            raise _refusal(401, "Invalid or missing API key")
+            raise refusal(401, "Invalid or missing API key")
 
     def _act(self, entry: Entry) -> Answer:
         match entry.method, entry.path.split("/")[1:]:
@@ -343,57 +245,57 @@ class _Handler(BaseHTTPRequestHandler):
                 return self._write(sandbox_id, entry)
             case "GET", ["sandboxes", sandbox_id, "read"]:
                 return self._read(sandbox_id, entry)
-        return _page({"404": 404, "405": 405, "html200": 200}[self.server.unknown])
+        return page({"404": 404, "405": 405, "html200": 200}[self.server.unknown])
 
     def _create(self, entry: Entry) -> Answer:
         if not isinstance(entry.body, dict) or "form" not in entry.headers.get("content-type", ""):
-            raise _refusal(422, "not a form")
-        _only(entry.body, optional=("image", "service", "dockerfile", "build_context"))
+            raise refusal(422, "not a form")
+        only(entry.body, optional=("image", "service", "dockerfile", "build_context"))
         if not entry.body:
-            raise _refusal(422, "neither an image nor a service")
-        if "service" in entry.body and not isinstance(_value(entry.body["service"]), dict):
-            raise _refusal(422, "service is not a JSON object")
-        return _json(200, {"sandbox_id": self.server.make().id})
+            raise refusal(422, "neither an image nor a service")
+        if "service" in entry.body and not isinstance(value_of(entry.body["service"]), dict):
+            raise refusal(422, "service is not a JSON object")
+        return in_json(200, {"sandbox_id": self.server.make().id})
 
     def _exec(self, sandbox_id: str, entry: Entry) -> Answer:
-        body = _strings(_only(_object(entry), "command"))
+        body = strings(only(json_object(entry), "command"))
         sandbox = self._sandbox(sandbox_id)
         with self.server.lock:
             self.server.runs.append(body["command"])
-        return _json(200, sandbox.run(body["command"]))
+        return in_json(200, sandbox.run(body["command"]))
 
     def _write(self, sandbox_id: str, entry: Entry) -> Answer:
-        body = _strings(_only(_object(entry), "path", "content", "encoding"))
+        body = strings(only(json_object(entry), "path", "content", "encoding"))
         decode = _DECODERS.get(body["encoding"])
         if decode is None:
-            raise _refusal(422, "encoding is neither utf-8 nor base64")
+            raise refusal(422, "encoding is neither utf-8 nor base64")
         path = self._sandbox(sandbox_id).path(body["path"])
         try:
             content = decode(body["content"])
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
         except binascii.Error as error:
-            raise _refusal(422, str(error)) from error
+            raise refusal(422, str(error)) from error
         except OSError as error:
-            raise _refusal(400, error.strerror or "OSError") from error
-        return _json(200, {})
+            raise refusal(400, error.strerror or "OSError") from error
+        return in_json(200, {})
 
     def _read(self, sandbox_id: str, entry: Entry) -> Answer:
-        query = _only(entry.query, "path")
+        query = only(entry.query, "path")
         try:
             content = self._sandbox(sandbox_id).path(query["path"]).read_bytes()
         except (FileNotFoundError, NotADirectoryError) as error:
-            raise Refusal(_page(404)) from error
+            raise Refusal(page(404)) from error
         except OSError as error:
-            raise _refusal(400, error.strerror or "OSError") from error
+            raise refusal(400, error.strerror or "OSError") from error
         try:
-            return _json(200, {"content": content.decode(), "encoding": "utf-8"})
+            return in_json(200, {"content": content.decode(), "encoding": "utf-8"})
         except UnicodeDecodeError:
             text = base64.b64encode(content).decode()
-            return _json(200, {"content": text, "encoding": "base64"})
+            return in_json(200, {"content": text, "encoding": "base64"})
 
     def _stop(self, entry: Entry) -> Answer:
-        body = _only(_object(entry), "sandbox_ids", optional=("save_state",))
+        body = only(json_object(entry), "sandbox_ids", optional=("save_state",))
         stopped, failed = [], []
         for sandbox_id in body["sandbox_ids"]:
             with self.server.lock:
@@ -403,24 +305,24 @@ class _Handler(BaseHTTPRequestHandler):
                 continue
             sandbox.end()
             stopped.append(sandbox_id)
-        return _json(200, {"stopped": stopped, "failed": failed})
+        return in_json(200, {"stopped": stopped, "failed": failed})
 
     def _sandbox(self, sandbox_id: str) -> Sandbox:
         with self.server.lock:
             sandbox = self.server.sandboxes.get(sandbox_id)
         if sandbox is None:
-            raise _gone()
+            raise gone()
         return sandbox
 
     def _body(self) -> Any:
         content = self._content()
         kind = self.headers.get_content_type()
         if kind == "application/json":
-            return _value(content)
+            return value_of(content)
         if kind == "application/x-www-form-urlencoded":
             return dict(parse_qsl(content.decode(), keep_blank_values=True))
         if kind == "multipart/form-data":
-            return _multipart(content, str(self.headers.get_param("boundary")))
+            return multipart(content, str(self.headers.get_param("boundary")))
         return content
 
     def _content(self) -> bytes:
@@ -455,69 +357,3 @@ _DECODERS: dict[str, Callable[[str], bytes]] = {
     "utf-8": str.encode,
     "base64": lambda text: base64.b64decode(text, validate=True),
 }
-
-
-def _multipart(content: bytes, boundary: str) -> dict[str, str | bytes]:
-    """Parse a form; what has a file name stays bytes."""
-    fields: dict[str, str | bytes] = {}
-    for part in (b"\r\n" + content).split(b"\r\n--" + boundary.encode())[1:-1]:
-        head, _, value = part.partition(b"\r\n\r\n")
-        found = re.search(rb"content-disposition:([^\r\n]*)", head, re.IGNORECASE)
-        message = Message()
-        message["Content-Disposition"] = (found[1] if found else b"").decode().strip()
-        name = str(message.get_param("name", header="content-disposition"))
-        fields[name] = value if message.get_filename() is not None else value.decode()
-    return fields
-
-
-def _value(text: str | bytes) -> Any:
-    """Parse JSON; what is none stays what it is."""
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
-
-
-def _object(entry: Entry) -> dict[str, Any]:
-    if not isinstance(entry.body, dict) or "json" not in entry.headers.get("content-type", ""):
-        raise _refusal(422, "not a JSON object")
-    return entry.body
-
-
-def _only(given: dict[str, Any], *required: str, optional: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Return what is given if it is what the wire has."""
-    if missing := [name for name in required if name not in given]:
-        raise _refusal(422, f"missing: {', '.join(missing)}")
-    if more := [name for name in given if name not in (*required, *optional)]:
-        raise _refusal(422, f"not on this wire: {', '.join(more)}")
-    return given
-
-
-def _strings(given: dict[str, Any]) -> dict[str, str]:
-    if wrong := [name for name, value in given.items() if not isinstance(value, str)]:
-        raise _refusal(422, f"not a string: {', '.join(wrong)}")
-    return given
-
-
-def _json(status: int, value: Any) -> Answer:
-    return Answer(status, json.dumps(value).encode(), {"Content-Type": "application/json"})
-
-
-def _page(status: int) -> Answer:
-    title = html.escape(f"{status} {HTTPStatus(status).phrase}")
-    page = f"<!DOCTYPE html><html><head><title>{title}</title></head><body>{title}</body></html>"
-    return Answer(status, page.encode(), {"Content-Type": "text/html; charset=utf-8"})
-
-
-def _refusal(status: int, why: str) -> Refusal:
-    return Refusal(_json(status, {"error": why}))
-
-
-def _gone() -> Refusal:
-    return _refusal(404, "Sandbox not found")
-
-
-@pytest.fixture
-def published() -> Generator[PublishedServer]:
-    with PublishedServer() as server:
-        yield server
