@@ -47,7 +47,7 @@ def may_have_acted(error: BaseException) -> bool:
         return True
     if isinstance(error, errors.APIError):
         # By the contract a refusal did nothing; a broken answer, or a proxy's, says nothing.
-        return not 400 <= error.status_code < 500
+        return not 400 <= error.status_code < 500 or error.code is None
     return not isinstance(error, _NEVER_MADE)
 
 
@@ -55,10 +55,11 @@ def may_have_acted(error: BaseException) -> bool:
 class RetryPolicy:
     """How often one request is sent, and when.
 
-    At most *attempts* times, the last beginning before *deadline* seconds have passed since the
-    first. Before the second attempt there is a pause of up to *first_delay* seconds, which doubles
-    each time up to *longest_delay*, less a random part of up to a half; a server's `Retry-After`
-    makes it longer. `RetryPolicy(attempts=1)` sends everything once.
+    At most *attempts* times, and none begins more than *deadline* seconds after the first failed
+    (not after it began: an answer may have been held back until then). Before the second attempt
+    there is a pause of up to *first_delay* seconds, which doubles each time up to *longest_delay*,
+    less a random part of up to a half; a server's `Retry-After` makes it longer.
+    `RetryPolicy(attempts=1)` sends everything once.
 
     Only what cannot do anything twice is repeated: GET, PUT and DELETE, commands (which have a key
     by which the server knows them again), what a server refused by 429, and what was never sent
@@ -108,19 +109,22 @@ class Retrying:
                     attempts.tell(error)
                     raise
             await self.sleep(pause)
-            request = request | {"timeout": min(self.timeout, attempts.seconds_left())}
+            if self._is_bound:
+                request = request | {"timeout": min(self.timeout, attempts.seconds_left())}
             if body is not None:
                 await self.call(body.rewind)
 
     @asynccontextmanager
     async def stream(self, request: Request) -> AsyncGenerator[Incoming]:
-        attempts = self._attempts(request, time.monotonic())
+        begun = time.monotonic()
+        attempts: _Attempts | None = None
         async with AsyncExitStack() as stack:
             while True:
                 try:
                     incoming = await stack.enter_async_context(self._io.stream(request))
                     break
                 except errors.LunetteError as error:
+                    attempts = attempts or self._attempts(request, begun)
                     pause = attempts.pause_after(error)
                     if pause is None:
                         raise
@@ -128,7 +132,8 @@ class Retrying:
             yield incoming
 
     def _attempts(self, request: Request, begun: float) -> _Attempts:
-        return _Attempts(self._policy, self.profile, request, begun + self._policy.deadline)
+        start = begun if self._is_bound else time.monotonic()
+        return _Attempts(self._policy, self.profile, request, start + self._policy.deadline)
 
     async def sleep(self, seconds: float) -> None:
         await self._io.sleep(seconds)

@@ -11,7 +11,7 @@ import logging
 import math
 import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from .. import errors
 from .._io import IO
@@ -32,6 +32,8 @@ _STDERR_IN_LOG = 500
 # As in openapi.yaml.
 _LONGEST_TIMEOUT = 31_536_000
 _LONGEST_PATH = 4096
+# After a 202, errors that say that nothing is left to kill.
+_OVER = (errors.SandboxDestroyedError, errors.OutcomeExpiredError)
 _LARGEST_OUTPUT_LIMIT = 16 * 1024 * 1024
 
 
@@ -65,20 +67,21 @@ async def execute(
 
 async def _run(io: IO, sandbox_id: str, body: ExecRequest) -> ExecResponse:
     from lunette_api.api.commands import exec_command, kill_process
-    from lunette_api.models import ExecResponse
 
     # By the key the server knows the command again, however often it is sent.
     key = os.urandom(16).hex()
     request = exec_command._get_kwargs(
         sandbox_id, body=body, idempotency_key=key, prefer=held_back(io)
     )
+    accepted = False
     try:
         response = await io.send(request)
-        if response.status_code == 202:
+        accepted = response.status_code == 202
+        if accepted:
             return await _followed(io, sandbox_id, key)
-        return parsed(response, ExecResponse.from_dict)
+        return parsed(response, _checked)
     except BaseException as error:
-        if may_have_acted(error):
+        if may_have_acted(error) or (accepted and not isinstance(error, _OVER)):
             await abandon(io, kill_process._get_kwargs(sandbox_id, key))
         raise
 
@@ -86,14 +89,26 @@ async def _run(io: IO, sandbox_id: str, body: ExecRequest) -> ExecResponse:
 async def _followed(io: IO, sandbox_id: str, key: str) -> ExecResponse:
     """Ask for a command that was accepted, until it has ended."""
     from lunette_api.api.commands import get_process
-    from lunette_api.models import Process
-    from lunette_api.types import Unset
+    from lunette_api.models import Process, ProcessState
 
     while True:
         request = get_process._get_kwargs(sandbox_id, key, wait=seconds_to_wait(io))
-        process = parsed(await io.send(request), Process.from_dict)
-        if not isinstance(process.result, Unset):
-            return process.result
+        response = await io.send(request)
+        process = parsed(response, Process.from_dict)
+        if process.state is not ProcessState.RUNNING:
+            return parsed(response, lambda answer: _checked(answer["result"]))
+
+
+def _checked(answer: Any) -> ExecResponse:
+    """Read the outcome of a command; raise TypeError where it is not as in openapi.yaml."""
+    from lunette_api.models import ExecResponse
+
+    result = ExecResponse.from_dict(answer)
+    # The generated code takes whatever comes for what it should be.
+    found: list[Any] = [result.stdout, result.stderr, result.exit_code]
+    if [type(value) for value in found] != [str, str, int]:
+        raise TypeError("stdout, stderr and exit_code must be two strings and an integer")
+    return result
 
 
 def _request(

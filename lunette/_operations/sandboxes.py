@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from .. import errors
-from .._io import CLEANUP_SECONDS, IO, Request
+from .._io import CLEANUP_SECONDS, IO
 from . import abandon, held_back, may_have_acted, parsed, published, seconds_to_wait
 from .server import is_published
 
 if TYPE_CHECKING:
+    import httpx
     from lunette_api.models import SandboxInfo as WireInfo
 
     from ..results import SandboxInfo, StopResult
@@ -37,10 +38,13 @@ async def create(io: IO, service: Mapping[str, Any]) -> str:
     sandbox_id = str(uuid4())
     body = CreateSandbox(service=Service.from_dict(service))
     request = create_sandbox._get_kwargs(sandbox_id, body=body, prefer=held_back(io))
+    accepted = False
     try:
-        await _make(io, sandbox_id, request)
+        response = await io.send(request)
+        accepted = response.status_code == 202
+        await _made(io, sandbox_id, response)
     except BaseException as error:
-        if may_have_acted(error):
+        if accepted or may_have_acted(error):
             await abandon(io, delete_sandbox._get_kwargs(sandbox_id))
         raise
     return sandbox_id
@@ -55,11 +59,12 @@ async def _create_published(io: IO, service: Mapping[str, Any]) -> str:
         raise
 
 
-async def _make(io: IO, sandbox_id: str, request: Request) -> None:
+async def _made(io: IO, sandbox_id: str, response: httpx.Response) -> None:
+    """Wait until a sandbox is ready; raise why it is not."""
     from lunette_api.api.sandboxes import get_sandbox
     from lunette_api.models import SandboxInfo, SandboxState
 
-    info = parsed(await io.send(request), SandboxInfo.from_dict)
+    info = parsed(response, SandboxInfo.from_dict)
     while info.state is SandboxState.PENDING:
         request = get_sandbox._get_kwargs(sandbox_id, wait=seconds_to_wait(io))
         info = parsed(await io.send(request), SandboxInfo.from_dict)

@@ -15,8 +15,8 @@ STARTING_COMMANDS = 1024
 STARTING_SANDBOXES = 256
 _BODY_BYTES = 512 * 1024 * 1024
 _RETRY_AFTER = "1"
-# Bodies that are read piece by piece, however long they are.
-_STREAMED = b"application/octet-stream"
+# Others are read piece by piece, however long they are.
+_HELD = (b"application/json", b"application/x-www-form-urlencoded", b"multipart/form-data")
 _SMALL = 64 * 1024
 _UNKNOWN = 1024 * 1024
 
@@ -53,12 +53,12 @@ def body_gate() -> Gate:
 
 def buffered_bytes(headers: Iterable[tuple[bytes, bytes]]) -> int:
     """Return how much of a request's body will be held in memory; nothing for a small one."""
-    length = 0
+    length, is_held = 0, False
     for name, value in headers:
         if name == b"content-length" and value.isdigit():
             length = int(value)
         elif name == b"transfer-encoding":
             length = _UNKNOWN
-        elif name == b"content-type" and value.startswith(_STREAMED):
-            return 0
-    return length if length > _SMALL else 0
+        elif name == b"content-type":
+            is_held = value.lower().startswith(_HELD)
+    return length if is_held and length > _SMALL else 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Awaitable
 from time import time
 from typing import Any
@@ -93,7 +92,8 @@ class Runs:
         # Every key that this server saw, and until when; the oldest first. Of others the store need
         # not be asked.
         self._keys: dict[str, float] = {}
-        self._outcomes: deque[tuple[str, bytes, int]] = deque()
+        # What each outcome takes, and the digest of its request; the oldest first.
+        self._outcomes: dict[str, tuple[int, bytes]] = {}
         self._kept = 0
 
     def join(self, key: str, body: bytes) -> Run | KnownCommand | None:
@@ -123,8 +123,12 @@ class Runs:
     def begin(self, key: str, body: bytes) -> Run:
         """Claim *key* for a command, which the caller has to `follow`."""
         run = Run(key, body)
+        try:
+            self._store.claim(self._sandbox_id, key, body)
+        except OSError as error:
+            detail = f"the server has no room to remember the command: {error.strerror}"
+            raise Problem(507, "no_space", detail) from error
         self._note(key)
-        self._store.claim(self._sandbox_id, key, body)
         self._running[key] = run
         return run
 
@@ -134,8 +138,8 @@ class Runs:
             outcome = await work
             await self._keep(run, outcome)
         except BaseException as error:
-            self._abandon(run)
             run.fail(error)
+            self._abandon(run)
             raise
         finally:
             run.process = None  # with its pipes and what it was told to read
@@ -174,11 +178,11 @@ class Runs:
             self._store.drop(self._sandbox_id, run.key, run.body)
             return
         size = outcome.size + _OVERHEAD
-        self._outcomes.append((run.key, run.body, size))
+        self._outcomes[run.key] = (size, run.body)
         self._kept += size
         while self._kept > _KEPT_BYTES:
-            key, body, size = self._outcomes.popleft()
-            self._kept -= size
+            key = next(iter(self._outcomes))
+            body = self._uncount(key)
             self._store.drop(self._sandbox_id, key, body)
 
     def _known(self, key: str) -> KnownCommand | None:
@@ -194,9 +198,16 @@ class Runs:
         oldest = next(iter(self._keys))
         while self._keys[oldest] <= now or len(self._keys) > _KEPT_KEYS:
             if oldest not in self._running:
+                self._uncount(oldest)
                 self._store.release(self._sandbox_id, oldest)
             del self._keys[oldest]
             oldest = next(iter(self._keys))
+
+    def _uncount(self, key: str) -> bytes | None:
+        """Stop counting the outcome of *key*, if there is one; return the digest of its request."""
+        size, body = self._outcomes.pop(key, (0, None))
+        self._kept -= size
+        return body
 
 
 def _check_body(key: str, known: bytes | None, body: bytes) -> None:

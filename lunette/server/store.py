@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import fcntl
+import logging
 import os
 import sqlite3
 import uuid
@@ -23,6 +25,8 @@ from typing import Any
 from attrs import evolve, field, frozen
 
 from lunette.server.output import Outcome
+
+logger = logging.getLogger(__name__)
 
 __all__ = ["KEY_SECONDS", "CommandState", "KnownCommand", "Store", "StoreError"]
 
@@ -121,10 +125,13 @@ class Store:
         self._spool = directory / "outcomes"
         self._path = directory / "state.db" if durable else None
         self._fresh: dict[tuple[str, str], KnownCommand] = {}
+        self._buried: dict[str, tuple[str | None, float]] = {}
         with contextlib.ExitStack() as opened:
             if durable:
                 opened.callback(os.close, _make_and_lock(directory))
             self._spool.mkdir(mode=0o700, exist_ok=True)
+            if self._path is not None:  # what SQLite puts beside it gets the same mode
+                os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             try:
                 # The empty name is a temporary database that no other process can open.
                 self._db = opened.enter_context(contextlib.closing(_connect(self._path or "")))
@@ -160,23 +167,25 @@ class Store:
 
     def gone_code(self, sandbox_id: str) -> str | None:
         """Return the code with which *sandbox_id* is gone, if it is."""
-        row = self._one("SELECT code FROM sandboxes WHERE id = ?", sandbox_id)
+        if sandbox_id in self._buried:
+            return self._buried[sandbox_id][0]
+        row = self._one("SELECT code FROM sandboxes WHERE id = ? AND until > ?", sandbox_id, time())
         return None if row is None else row[0]
 
     def _bury(self, sandbox_id: str, code: str | None) -> None:
-        now = time()
-        oldest = "SELECT id FROM sandboxes WHERE until <= ? AND code IS NOT NULL LIMIT ?"
-        forget = f"DELETE FROM sandboxes WHERE id IN ({oldest})"
-        self._db.execute(forget, (now, _FORGET_AT_ONCE))
-        row = (sandbox_id, code, now + KEY_SECONDS)
-        self._db.execute("INSERT OR REPLACE INTO sandboxes VALUES (?, ?, ?)", row)
+        self._buried[sandbox_id] = (code, time() + KEY_SECONDS)
+        self._flush()
 
     # Commands
 
     def claim(self, sandbox_id: str, key: str, body: bytes) -> None:
-        """Remember that a command is about to be started."""
-        if self._path is not None:  # else there is no later server that could ask
-            self._mark(sandbox_id, key, body, CommandState.RUNNING)
+        """Remember that a command is about to be started; raise OSError where that cannot be."""
+        if self._path is None:  # there is no later server that could ask
+            return
+        self._mark(sandbox_id, key, body, CommandState.RUNNING)
+        if (sandbox_id, key) in self._fresh:  # it could not be written
+            del self._fresh[sandbox_id, key]
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def give_up(self, sandbox_id: str, key: str) -> None:
         """Remember that the command of *key*, which has not arrived, must not be started."""
@@ -191,7 +200,7 @@ class Store:
         """Forget a key."""
         self._remove_file(sandbox_id, key)
         self._fresh.pop((sandbox_id, key), None)
-        self._db.execute("DELETE FROM commands WHERE sandbox = ? AND key = ?", (sandbox_id, key))
+        self._delete("sandbox = ? AND key = ?", sandbox_id, key)
 
     async def keep(self, sandbox_id: str, key: str, body: bytes, outcome: Outcome) -> None:
         """Remember how a command ended; raise OSError where a large outcome finds no room."""
@@ -218,7 +227,7 @@ class Store:
         )
         for (name,) in rows.fetchall():
             (self._spool / name).unlink(missing_ok=True)
-        self._db.execute("DELETE FROM commands WHERE sandbox = ?", (sandbox_id,))
+        self._delete("sandbox = ?", sandbox_id)
 
     def _mark(self, sandbox_id: str, key: str, body: bytes | None, state: CommandState) -> None:
         self._put(sandbox_id, key, KnownCommand(state, body, time() + KEY_SECONDS))
@@ -230,18 +239,35 @@ class Store:
             self._flush()
 
     def _flush(self) -> None:
-        """Write what is not written yet."""
-        if not self._fresh:
+        """Write what is not written yet; what cannot be stays in memory until the next time."""
+        commands = [(*key, *known.row()) for key, known in self._fresh.items()]
+        sandboxes = [(name, *found) for name, found in self._buried.items()]
+        oldest = "SELECT id FROM sandboxes WHERE until <= ? AND code IS NOT NULL LIMIT ?"
+        try:
+            self._db.execute("BEGIN")
+            self._db.executemany(
+                f"INSERT OR REPLACE INTO commands (sandbox, key, {_COLUMNS})"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                commands,
+            )
+            if sandboxes:
+                forget = f"DELETE FROM sandboxes WHERE id IN ({oldest})"
+                self._db.execute(forget, (time(), _FORGET_AT_ONCE))
+            self._db.executemany("INSERT OR REPLACE INTO sandboxes VALUES (?, ?, ?)", sandboxes)
+            self._db.execute("COMMIT")
+        except sqlite3.OperationalError as error:  # a full disk, or somebody else's lock
+            logger.error("cannot write to the server's state: %s", error)
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
             return
-        rows = [(*key, *known.row()) for key, known in self._fresh.items()]
-        self._fresh = {}
-        self._db.execute("BEGIN")
-        self._db.executemany(
-            f"INSERT OR REPLACE INTO commands (sandbox, key, {_COLUMNS})"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            rows,
-        )
-        self._db.execute("COMMIT")
+        self._fresh.clear()
+        self._buried.clear()
+
+    def _delete(self, condition: str, *values: object) -> None:
+        try:
+            self._db.execute(f"DELETE FROM commands WHERE {condition}", values)
+        except sqlite3.OperationalError as error:
+            logger.error("cannot write to the server's state: %s", error)
 
     def _known(self, sandbox_id: str, key: str) -> KnownCommand | None:
         if (fresh := self._fresh.get((sandbox_id, key))) is not None:
@@ -290,7 +316,8 @@ def _prepare(db: sqlite3.Connection, journal: str) -> None:
 
 
 def _connect(path: Path | str) -> sqlite3.Connection:
-    return sqlite3.connect(path, isolation_level=None)
+    # No timeout: who waited for another's lock would hold up the loop.
+    return sqlite3.connect(path, isolation_level=None, timeout=0)
 
 
 def _make_and_lock(directory: Path) -> int:

@@ -165,7 +165,14 @@ def test_what_is_logged(scripted: Any, caplog: pytest.LogCaptureFixture) -> None
     ]
 
 
-@pytest.mark.parametrize("answer", [{}, {"stdout": ""}, [], "text", None])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        *({}, {"stdout": ""}, [], "text", None),
+        {"stdout": None, "stderr": "", "exit_code": 0},
+        {"stdout": "", "stderr": "", "exit_code": "0"},
+    ],
+)
 def test_a_broken_answer_is_an_api_error(scripted: Any, answer: Any) -> None:
     with pytest.raises(errors.APIError, match="not by a Lunette server") as caught:
         execute(scripted(httpx.Response(200, json=answer), httpx.Response(204)), "true")
@@ -238,3 +245,19 @@ def test_an_output_limit_is_sent(scripted: Any) -> None:
 def test_an_output_limit_that_is_none(scripted: Any, limit: Any, kind: type[Exception]) -> None:
     with pytest.raises(kind, match="output_limit must be"):
         execute(scripted(), "true", output_limit=limit)
+
+
+@pytest.mark.parametrize(
+    "refusal", [httpx.Response(403), httpx.Response(404, json={"code": "process_not_found"})]
+)
+def test_what_was_accepted_is_killed_whatever_is_said_later(scripted: Any, refusal: Any) -> None:
+    io = scripted(running(), refusal, httpx.Response(204))
+    with pytest.raises(errors.APIError):
+        execute(io, "sleep 61")
+    assert io.diary[-2] == "outlive 2"
+
+
+def test_an_end_without_an_outcome_is_a_broken_answer(scripted: Any) -> None:
+    ended_without = httpx.Response(200, json={"process_id": "k", "state": "ended"})
+    with pytest.raises(errors.APIError, match="not by a Lunette server"):
+        execute(scripted(running(), ended_without, httpx.Response(204)), "true")

@@ -166,10 +166,29 @@ def test_a_create_that_takes_long_is_followed(scripted: Any) -> None:
 
 
 def test_a_create_that_fails_later_is_that_error(scripted: Any) -> None:
-    io = scripted(httpx.Response(202, json=info(state="pending")), problem(422, "invalid_service"))
+    io = scripted(
+        httpx.Response(202, json=info(state="pending")),
+        problem(422, "invalid_service"),
+        httpx.Response(204),
+    )
     with pytest.raises(errors.ServiceError):
         run(sandboxes.create(io, {"image": "host"}))
-    assert len(io.diary) == 2
+    assert io.diary[2] == "outlive 2"  # whatever it was that was said
+
+
+@pytest.mark.parametrize(
+    ("state", "kind"), [("failed", errors.SandboxFailedError), ("lost", errors.SandboxLostError)]
+)
+def test_a_sandbox_that_broke_while_it_was_made_is_an_error(
+    scripted: Any, state: str, kind: type[Exception]
+) -> None:
+    io = scripted(
+        httpx.Response(202, json=info(state="pending")),
+        httpx.Response(200, json=info(state=state, reason="bwrap: no")),
+        httpx.Response(204),
+    )
+    with pytest.raises(kind, match="bwrap: no"):
+        run(sandboxes.create(io, {"image": "host"}))
 
 
 @pytest.mark.parametrize("published", [False, True])

@@ -43,6 +43,7 @@ def test_what_a_body_holds() -> None:
     assert buffered_bytes([json, (b"transfer-encoding", b"chunked")]) == 1024**2
     raw = (b"content-type", b"application/octet-stream")
     assert buffered_bytes([(b"content-length", b"1000000"), raw]) == 0
+    assert buffered_bytes([(b"content-length", b"1000000")]) == 0
 
 
 def test_commands_beyond_what_can_be_started_are_shed(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import json
 import time
 import uuid
@@ -168,6 +169,33 @@ def test_the_oldest_keys_are_forgotten(
     assert len(engine.processes) == 3
     _post(client, sandbox, "true", "a")
     assert len(engine.processes) == 4
+
+
+def test_a_key_that_is_used_again_keeps_its_new_outcome(
+    client: httpx.Client, sandbox: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs_module, "_KEPT_KEYS", 2)
+    monkeypatch.setattr(runs_module, "_KEPT_BYTES", 4 * 600)
+    for key in ("a", "b", "c", "a", "d"):  # "a" is forgotten, and comes again
+        _post(client, sandbox, f"head -c 80 /dev/zero; : {key}", key)
+    assert _post(client, sandbox, "head -c 80 /dev/zero; : a", "a").status_code == 200
+
+
+def test_a_server_that_cannot_remember_starts_nothing(
+    service: Service,
+    client: httpx.Client,
+    engine: HostEngine,
+    sandbox: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as bent:
+        bent.setattr(service.store, "claim", full)
+        assert _code(_post(client, sandbox, "true", "k")) == (507, "no_space")
+    assert engine.processes == []
+    assert _post(client, sandbox, "true", "k").status_code == 200
 
 
 def test_keys_are_forgotten_after_a_day(

@@ -183,3 +183,28 @@ def test_a_database_that_is_none_of_ours(tmp_path: Path, content: bytes | None) 
         assert (tmp_path / "state.db").read_bytes() == content
     (tmp_path / "state.db").unlink()
     Store(tmp_path, durable=True).close()  # the lock was given back
+
+
+def test_a_lock_of_somebody_elses_loses_nothing(tmp_path: Path) -> None:
+    with closing(Store(tmp_path, durable=True)) as store:
+        with closing(sqlite3.connect(tmp_path / "state.db", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(OSError, match="No space"):
+                store.claim("s", "new", b"body")
+            keep(store, "k", SMALL)
+            store.sandbox_gone("gone", "sandbox_destroyed")
+            assert outcome_of(store, "k") == SMALL
+            assert store.gone_code("gone") == "sandbox_destroyed"
+        store.claim("s", "later", b"body")
+    with closing(Store(tmp_path, durable=True)) as store:
+        assert outcome_of(store, "k") == SMALL
+        assert store.gone_code("gone") == "sandbox_destroyed"
+        assert store.command("s", "new") is None
+
+
+def test_what_is_kept_is_for_its_owner_alone(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)  # as an administrator may have made it
+    with closing(Store(tmp_path, durable=True)) as store:
+        keep(store, "k", LARGE)
+        for path in tmp_path.iterdir():
+            assert not stat.S_IMODE(path.stat().st_mode) & 0o077, path
