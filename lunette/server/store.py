@@ -152,8 +152,11 @@ class Store:
         """Move what was written into the main file; blocking, and for a thread."""
         if self._path is None:
             return
-        with contextlib.closing(_connect(self._path)) as db:
-            db.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        try:
+            with contextlib.closing(_connect(self._path)) as db:
+                db.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        except sqlite3.OperationalError as error:  # the next time may find room
+            logger.error("cannot write to the server's state: %s", error)
 
     # Sandboxes
 
