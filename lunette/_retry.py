@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import random
+import re
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
@@ -35,6 +36,7 @@ _LATER = frozenset({408, 502, 503, 504})
 # It says 503 for good: this machine cannot run sandboxes.
 _FINAL = frozenset({"engine_unavailable"})
 _SHORTEST = 0.001
+_WAIT = re.compile(r"wait=(\d+)")
 
 
 # Errors whose request was sent before, too, and may have arrived then.
@@ -55,8 +57,8 @@ def may_have_acted(error: BaseException) -> bool:
 class RetryPolicy:
     """How often one request is sent, and when.
 
-    At most *attempts* times, and none begins more than *deadline* seconds after the first failed
-    (not after it began: an answer may have been held back until then). Before the second attempt
+    At most *attempts* times, for at most *deadline* seconds after the first failed (not after it
+    began: an answer may have been held back until then). Before the second attempt
     there is a pause of up to *first_delay* seconds, which doubles each time up to *longest_delay*,
     less a random part of up to a half; a server's `Retry-After` makes it longer.
     `RetryPolicy(attempts=1)` sends everything once.
@@ -109,8 +111,7 @@ class Retrying:
                     attempts.tell(error)
                     raise
             await self.sleep(pause)
-            if self._is_bound:
-                request = request | {"timeout": min(self.timeout, attempts.seconds_left())}
+            request = request | {"timeout": min(self.timeout, attempts.seconds_left())}
             if body is not None:
                 await self.call(body.rewind)
 
@@ -150,6 +151,12 @@ class Retrying:
         await self._io.outlive(soon, seconds)
 
 
+def _held_back(request: Request) -> float:
+    """Return the seconds for which *request* allows its answer to be held back."""
+    preferred = _WAIT.search(request.get("headers", {}).get("Prefer", ""))
+    return float(preferred[1] if preferred else request.get("params", {}).get("wait", 0))
+
+
 class _Attempts:
     """The attempts of one request, the first of which has been made; none begins after *until*."""
 
@@ -169,8 +176,8 @@ class _Attempts:
             _acted.add(error)
 
     def seconds_left(self) -> float:
-        """Return how long another attempt may take."""
-        return max(_SHORTEST, self._until - time.monotonic())
+        """Return how long another attempt may take, whose answer may be held back."""
+        return max(_SHORTEST, self._until - time.monotonic()) + _held_back(self._request)
 
     def pause_after(self, error: errors.LunetteError) -> float | None:
         """Return the seconds until the next attempt, or None if there is none."""

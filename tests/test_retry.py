@@ -178,8 +178,21 @@ def test_the_deadline_is_counted_from_the_first_failure(scripted: Any) -> None:
     with pytest.raises(httpx.ReadError):
         send(io, GET, attempts=9, deadline=60)
     assert len(io.requests) == 4
-    # An answer that is held back has as much time in each.
-    assert all("timeout" not in request for request in io.requests)
+    timeouts = [request.get("timeout") for request in io.requests]
+    assert timeouts == [None, *map(pytest.approx, (59.9, 39.7, 19.3))]
+
+
+@pytest.mark.parametrize(
+    "held",
+    [
+        {"headers": {"Idempotency-Key": "k", "Prefer": "respond-async, wait=20"}},
+        {"params": {"wait": 20.0}},
+    ],
+)
+def test_an_answer_that_is_held_back_has_that_time_too(scripted: Any, held: Any) -> None:
+    io = scripted(CUT, OK, takes=3.0)
+    send(io, GET | held, deadline=10)
+    assert io.requests[1]["timeout"] == pytest.approx(29.9)
 
 
 def test_a_pause_beyond_the_deadline_is_not_begun(scripted: Any) -> None:

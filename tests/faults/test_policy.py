@@ -128,7 +128,7 @@ def test_the_deadline_is_kept(
 
     begun = time.monotonic()
     with FaultProxy(server.url, draw=watch) as proxy:
-        perform(world, proxy.url, body, retry=retry)
+        perform(world, proxy.url, body, retry=retry, timeout=4)
     assert time.monotonic() - begun < GUARD
     assert watch.count("^POST ") >= (5 if kind == "cut" else 2)
 
