@@ -48,8 +48,8 @@ def may_have_acted(error: BaseException) -> bool:
     if error in _acted:
         return True
     if isinstance(error, errors.APIError):
-        # By the contract a refusal did nothing; a broken answer, or a proxy's, says nothing.
-        return not 400 <= error.status_code < 500 or error.code is None
+        # A refusal did nothing; a broken answer, or that of a proxy that gave up, says nothing.
+        return not 400 <= error.status_code < 500 or error.status_code == 408
     return not isinstance(error, _NEVER_MADE)
 
 

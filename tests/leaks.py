@@ -15,7 +15,7 @@ import pytest
 
 from lunette import _embedded
 
-__all__ = ["left_behind", "nothing_left"]
+__all__ = ["left_behind", "nobodys_directories", "nothing_left"]
 
 _SECONDS = 15.0
 _NAMES = ("lunette.server", "lunette-forkserver", "lunette serve", "bwrap ")
@@ -51,7 +51,7 @@ def left_behind() -> set[str]:
         *(f"process {pid}: {command}" for pid, command in processes.items()),
         *(f"socket {name}" for name in _sockets({os.getpid(), *processes})),
         *(f"mount {line}" for line in _mounts()),
-        *(f"directory {path}" for path in _directories()),
+        *(f"directory {path}" for path in nobodys_directories()),
     }
 
 
@@ -104,8 +104,8 @@ def _mounts() -> list[str]:
     return [line for line in lines if "/lunette-" in line]
 
 
-def _directories() -> list[Path]:
-    """Those that no living process has locked."""
+def nobodys_directories() -> list[Path]:
+    """Return the servers' directories that no living process has locked."""
     found = Path(tempfile.gettempdir()).glob("lunette-*")
     return [path for path in found if _is_nobodys(path)]
 

@@ -21,8 +21,10 @@ import anyio.to_thread
 import pytest
 
 from lunette import APIError, LunetteClient, LunetteError, Sandbox, SandboxLostError, _embedded
+from lunette._scratch import sweep
 
 from .embedded import until
+from .leaks import nobodys_directories
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="the embedded server needs Linux"),
@@ -35,6 +37,18 @@ GUARD = 60.0
 LONG, SHORT, FILES = 48, 8, 4
 # A server that was started again knows which commands the one of before had begun.
 OF_BEFORE = {"SandboxLostError", "OutcomeExpiredError"}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def swept() -> Generator[None]:
+    """Remove what killed servers leave, as the next server of this user would."""
+    yield
+
+    def is_clean() -> bool:
+        sweep()
+        return not nobodys_directories()
+
+    until(is_clean)
 
 
 @pytest.fixture(autouse=True)
