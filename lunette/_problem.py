@@ -34,7 +34,7 @@ def seconds_of(retry_after: str | None) -> float | None:
             return float(retry_after)
         date = email.utils.parsedate_to_datetime(retry_after)
         return max(0.0, math.ceil(date.timestamp() - time.time()))
-    except ValueError:
+    except (OverflowError, TypeError, ValueError):
         return None
 
 
@@ -44,7 +44,7 @@ def read_problem(response: httpx.Response) -> Mapping[str, str]:
         return {}
     try:
         problem = response.json()
-    except ValueError:
+    except (RecursionError, ValueError):
         return {}
     if not isinstance(problem, dict):
         return {}

@@ -76,7 +76,9 @@ def test_an_html_page_keeps_its_status() -> None:
     assert str(error).endswith("not by a Lunette server: <h1>Bad Gateway</h1>")
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b"null", b"\xff", b'{"detail": "no code"}'])
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", b"null", b"\xff", b'{"detail": "no code"}', b"[" * 100_000]
+)
 def test_an_answer_that_is_no_problem(body: bytes) -> None:
     error = errors.from_answer(httpx.Response(500, content=body, request=REQUEST))
     assert type(error) is errors.APIError

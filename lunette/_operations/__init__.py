@@ -50,6 +50,6 @@ def parsed(response: httpx.Response, parse: Callable[[Any], T]) -> T:
     """Read an answer's JSON; what is none of ours is an `APIError` with the answer's status."""
     try:
         return parse(response.json())
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         message = f"{response.status_code} from {response.url.path}, not by a Lunette server"
         raise errors.from_answer(response, message) from error

@@ -57,7 +57,7 @@ def _said(response: httpx.Response) -> tuple[str | None, object]:
     """Return the version of the API, if the answer is one of ours, and that of the server."""
     try:
         answer: object = response.json()
-    except ValueError:
+    except (RecursionError, ValueError):
         return None, None
     if not isinstance(answer, dict):
         return None, None

@@ -189,6 +189,8 @@ class Registry:
         self._forget_the_old()
         sandbox = self._sandboxes.get(sandbox_id)
         if sandbox is None:
+            if self._store.gone_code(sandbox_id) == "sandbox_lost":
+                self._store.forget_commands(sandbox_id)  # an earlier server's
             self._store.sandbox_gone(sandbox_id, "sandbox_destroyed")
             return
         if sandbox.destruction is None:

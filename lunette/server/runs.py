@@ -123,6 +123,10 @@ class Runs:
     def begin(self, key: str, body: bytes) -> Run:
         """Claim *key* for a command, which the caller has to `follow`."""
         run = Run(key, body)
+        if key in self._keys:  # it is a day old, and begins anew
+            self._uncount(key)
+            self._store.release(self._sandbox_id, key)
+            del self._keys[key]
         try:
             self._store.claim(self._sandbox_id, key, body)
         except OSError as error:

@@ -199,7 +199,11 @@ def test_a_server_that_cannot_remember_starts_nothing(
 
 
 def test_keys_are_forgotten_after_a_day(
-    client: httpx.Client, engine: HostEngine, sandbox: str, monkeypatch: pytest.MonkeyPatch
+    service: Service,
+    client: httpx.Client,
+    engine: HostEngine,
+    sandbox: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     _post(client, sandbox, "head -c 100000 /dev/zero", "k")
     later = time.time() + KEY_SECONDS + 1
@@ -208,6 +212,8 @@ def test_keys_are_forgotten_after_a_day(
     for _ in range(2):  # whether it is pruned or not
         assert _post(client, sandbox, "head -c 100000 /dev/zero", "k").status_code == 200
     assert len(engine.processes) == 2
+    runs = _runs(service, sandbox)
+    assert runs._kept == sum(size for size, _ in runs._outcomes.values()) < 101_000
 
 
 def test_a_sandbox_that_is_gone_takes_its_keys_along(
