@@ -21,7 +21,7 @@ from lunette.server.engines.protocol import (
     State,
     Status,
 )
-from lunette.server.runs import Runs
+from lunette.server.runs import Runs, seen
 from lunette.server.spec import ServiceSpec
 from lunette.server.store import KEY_SECONDS, Store
 
@@ -30,7 +30,7 @@ __all__ = ["Registry", "Sandbox"]
 logger = logging.getLogger(__name__)
 
 _CLOSE_SECONDS = 20.0
-_CHECKPOINT_SECONDS = 20.0
+_CHECKPOINT_SECONDS = 5.0
 # As in openapi.yaml.
 _FAILURE_SECONDS = 3600.0
 _MOST_FAILURES = 1000
@@ -180,6 +180,7 @@ class Registry:
             self._failures.pop(sandbox_id, None)
             sandbox = Sandbox(spec, Runs(self._store, sandbox_id))
             sandbox.creation = asyncio.create_task(self._make(engine, sandbox))
+            sandbox.creation.add_done_callback(seen)  # who asked may have been told by a 202
             self._sandboxes[sandbox_id] = sandbox
         await self._made(sandbox, wait)
         return sandbox, is_new
@@ -314,6 +315,7 @@ class Registry:
         while True:
             await asyncio.sleep(_CHECKPOINT_SECONDS)
             await asyncio.to_thread(self._store.checkpoint)
+            self._store.restart_log()
 
     def _check_not_gone(self, sandbox_id: str) -> None:
         code = self._store.gone_code(sandbox_id)

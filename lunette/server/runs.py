@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import Awaitable
 from time import time
 from typing import Any
@@ -130,8 +131,10 @@ class Runs:
         try:
             self._store.claim(self._sandbox_id, key, body)
         except OSError as error:
-            detail = f"the server has no room to remember the command: {error.strerror}"
-            raise Problem(507, "no_space", detail) from error
+            detail = f"the server cannot remember the command: {error.strerror}"
+            full = error.errno == errno.ENOSPC
+            status, code = (507, "no_space") if full else (503, "no_capacity")
+            raise Problem(status, code, detail) from error
         self._note(key)
         self._running[key] = run
         return run

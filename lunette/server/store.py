@@ -126,6 +126,7 @@ class Store:
         self._path = directory / "state.db" if durable else None
         self._fresh: dict[tuple[str, str], KnownCommand] = {}
         self._buried: dict[str, tuple[str | None, float]] = {}
+        self._is_full = False
         with contextlib.ExitStack() as opened:
             if durable:
                 opened.callback(os.close, _make_and_lock(directory))
@@ -158,6 +159,19 @@ class Store:
         except sqlite3.OperationalError as error:  # the next time may find room
             logger.error("cannot write to the server's state: %s", error)
 
+    def restart_log(self) -> None:
+        """Move the little that was written since `checkpoint`, so that the log begins anew.
+
+        It does so only when nothing in it is left to move, which under load is never so after a
+        checkpoint in a thread; and without that it grows for ever.
+        """
+        if self._path is None:
+            return
+        try:
+            self._db.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        except sqlite3.OperationalError as error:
+            logger.error("cannot write to the server's state: %s", error)
+
     # Sandboxes
 
     def sandbox_made(self, sandbox_id: str) -> None:
@@ -188,7 +202,8 @@ class Store:
         self._mark(sandbox_id, key, body, CommandState.RUNNING)
         if (sandbox_id, key) in self._fresh:  # it could not be written
             del self._fresh[sandbox_id, key]
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            number = errno.ENOSPC if self._is_full else errno.EAGAIN
+            raise OSError(number, os.strerror(number))
 
     def give_up(self, sandbox_id: str, key: str) -> None:
         """Remember that the command of *key*, which has not arrived, must not be started."""
@@ -260,6 +275,7 @@ class Store:
             self._db.execute("COMMIT")
         except sqlite3.OperationalError as error:  # a full disk, or somebody else's lock
             logger.error("cannot write to the server's state: %s", error)
+            self._is_full = error.sqlite_errorcode == sqlite3.SQLITE_FULL
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
             return

@@ -181,19 +181,25 @@ def test_a_key_that_is_used_again_keeps_its_new_outcome(
     assert _post(client, sandbox, "head -c 80 /dev/zero; : a", "a").status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    [(errno.ENOSPC, (507, "no_space")), (errno.EAGAIN, (503, "no_capacity"))],
+)
 def test_a_server_that_cannot_remember_starts_nothing(
     service: Service,
     client: httpx.Client,
     engine: HostEngine,
     sandbox: str,
     monkeypatch: pytest.MonkeyPatch,
+    number: int,
+    expected: tuple[int, str],
 ) -> None:
     def full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+        raise OSError(number, "no")
 
     with monkeypatch.context() as bent:
         bent.setattr(service.store, "claim", full)
-        assert _code(_post(client, sandbox, "true", "k")) == (507, "no_space")
+        assert _code(_post(client, sandbox, "true", "k")) == expected
     assert engine.processes == []
     assert _post(client, sandbox, "true", "k").status_code == 200
 
