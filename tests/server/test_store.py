@@ -218,8 +218,12 @@ def test_the_log_begins_anew_while_writing_goes_on(tmp_path: Path) -> None:
         for round_ in range(6):
             for number in range(200):
                 keep(store, f"{round_}.{number}", SMALL)
-            store.checkpoint()
-            keep(store, f"{round_} after", SMALL)  # what a busy server has always written
+            with closing(sqlite3.connect(tmp_path / "state.db", isolation_level=None)) as other:
+                # As if what is written next were written during the checkpoint.
+                other.execute("BEGIN")
+                other.execute("SELECT count(*) FROM commands").fetchone()
+                keep(store, f"{round_} meanwhile", SMALL)
+                store.checkpoint()
             store.restart_log()
             sizes.append(log.stat().st_size)
-    assert max(sizes) <= 1.5 * sizes[0]
+    assert max(sizes) <= 2 * sizes[0]
