@@ -20,12 +20,12 @@ from .settings import HOST, LOG, SEED, TimeBox
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Let the storms come last of this directory: they take the time that is left."""
     here = Path(__file__).parent
-    places = [place for place, item in enumerate(items) if here in item.path.parents]
-    ordered = sorted(
-        (items[place] for place in places), key=lambda item: item.path.stem == "test_storms"
-    )
-    for place, item in zip(places, ordered, strict=True):
-        items[place] = item
+    storms = [item for item in items if item.path == here / "test_storms.py"]
+    others = [item for item in items if item.path != here / "test_storms.py"]
+    ours = [place for place, item in enumerate(others) if here in item.path.parents]
+    if ours:
+        place = ours[-1] + 1
+        items[:] = [*others[:place], *storms, *others[place:]]
 
 
 @pytest.fixture(scope="session")
