@@ -141,6 +141,9 @@ class FaultProxy:
                 await Connection(self, client, await self.connect(), chance).run()
         except OSError:
             self.counts["unreachable"] += 1
+        except asyncio.CancelledError:  # the proxy closes, which cuts also who still waits
+            await client.close(reset=True)
+            raise
         finally:
             await client.close(reset=False)
 
