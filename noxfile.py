@@ -20,8 +20,8 @@ FULL, *OTHERS = "3.11", "3.12", "3.13"
 # What needs a sandbox of its own kind or takes long runs on one Python alone.
 ON_ONE_PYTHON = (
     *("tests/faults", "tests/isolation", "tests/published", "tests/transports", "tests/typing"),
-    *("tests/test_embedded.py", "tests/test_embedded_ends.py", "tests/test_many.py"),
-    *("tests/test_notebooks.py", "tests/test_processes.py"),
+    *("tests/test_cli.py", "tests/test_embedded.py", "tests/test_embedded_ends.py"),
+    *("tests/test_many.py", "tests/test_notebooks.py", "tests/test_processes.py"),
     *("tests/test_readme.py", "tests/test_server_dies.py", "tests/test_typing.py"),
 )
 # Tests bend what they test; tests/typing is wrong on purpose, and checked by pytest.
