@@ -58,9 +58,9 @@ class RetryPolicy:
     """How often one request is sent, and when.
 
     At most *attempts* times, for at most *deadline* seconds after the first failed (not after it
-    began: an answer may have been held back until then). Before the second attempt
-    there is a pause of up to *first_delay* seconds, which doubles each time up to *longest_delay*,
-    less a random part of up to a half; a server's `Retry-After` makes it longer.
+    began: an answer may have been held back until then). Before the second attempt there is a pause
+    of up to *first_delay* seconds, which doubles each time up to *longest_delay*, less a random
+    part of up to a half; a server's `Retry-After` makes it longer.
     `RetryPolicy(attempts=1)` sends everything once.
 
     Only what cannot do anything twice is repeated: GET, PUT and DELETE, commands (which have a key

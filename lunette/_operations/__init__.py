@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 import httpx
 
 from .. import errors
 from .._io import CLEANUP_SECONDS, IO, Request
-from .._retry import may_have_acted
 
-__all__ = ["abandon", "held_back", "may_have_acted", "parsed", "seconds_to_wait"]
+__all__ = [
+    "abandon",
+    "at_last",
+    "held_back",
+    "is_unknown_endpoint",
+    "parsed",
+    "seconds_to_wait",
+]
 
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
-
 
 # No proxy is known to cut a connection that is idle for less. As in openapi.yaml, both.
 _FIRST_WAIT = 20.0
@@ -26,12 +31,19 @@ _NEXT_WAIT = 25.0
 
 async def abandon(io: IO, request: Request) -> None:
     """Send a last *request* without hiding the error that made it necessary."""
+    await at_last(io, lambda io: io.send(request), f"could not clean up by {request['url']}")
+
+
+async def at_last(io: IO, work: Callable[[IO], Coroutine[Any, Any, object]], failure: str) -> None:
+    """Do *work* that outlives a cancellation, without hiding the error that made it necessary;
+    *failure* says in the log what could not be done.
+    """
 
     async def cleanup(io: IO) -> None:
         try:
-            await io.send(request)
+            await work(io)
         except errors.LunetteError as error:
-            logger.warning("could not clean up by %s: %s", request["url"], error)
+            logger.warning("%s: %s", failure, error)
 
     await io.outlive(cleanup, CLEANUP_SECONDS)
 
@@ -44,6 +56,11 @@ def held_back(io: IO) -> str:
 def seconds_to_wait(io: IO) -> float:
     """Return the `wait` of a request that follows a 202."""
     return round(min(_NEXT_WAIT, io.timeout / 2), 3)
+
+
+def is_unknown_endpoint(error: errors.APIError) -> bool:
+    """Whether the server has no such path; a code of ours says what else a 404 means."""
+    return error.code is None and error.status_code in (404, 405)
 
 
 def parsed(response: httpx.Response, parse: Callable[[Any], T]) -> T:

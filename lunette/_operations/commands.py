@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from .. import errors
 from .._io import IO
+from .._retry import may_have_acted
 from ..config import checked_seconds
-from . import abandon, held_back, may_have_acted, parsed, published, seconds_to_wait
+from . import abandon, held_back, parsed, published, seconds_to_wait
 from .server import is_published
 
 if TYPE_CHECKING:

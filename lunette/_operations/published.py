@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 from .. import errors
 from .._io import IO, Request
-from . import parsed
+from . import is_unknown_endpoint, parsed
 
 if TYPE_CHECKING:
     from lunette_api.models import ExecRequest, ExecResponse, StopResult
@@ -27,7 +27,6 @@ __all__ = ["create", "destroy", "execute", "read", "refuse", "stop", "write"]
 logger = logging.getLogger(__name__)
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_UNKNOWN_ENDPOINT = {404, 405}
 
 
 async def create(io: IO, service: Mapping[str, Any]) -> str:
@@ -83,7 +82,7 @@ async def destroy(io: IO, sandbox_id: str) -> None:
     try:
         answer = await stop(io, [sandbox_id])
     except errors.APIError as error:
-        if error.code is not None or error.status_code not in _UNKNOWN_ENDPOINT:
+        if not is_unknown_endpoint(error):
             raise
         logger.warning("[%s] this server cannot stop sandboxes; it is only forgotten", sandbox_id)
         return

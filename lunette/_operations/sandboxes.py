@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from .. import errors
-from .._io import CLEANUP_SECONDS, IO
-from . import abandon, held_back, may_have_acted, parsed, published, seconds_to_wait
+from .._io import IO
+from .._retry import may_have_acted
+from . import abandon, at_last, held_back, parsed, published, seconds_to_wait
 from .server import is_published
 
 if TYPE_CHECKING:
@@ -118,33 +119,21 @@ async def destroy(io: IO, sandbox_id: str) -> None:
     """Destroy a sandbox; one that is gone already is no error."""
     from lunette_api.api.sandboxes import delete_sandbox
 
-    try:
+    async def once(io: IO) -> None:
         if await is_published(io):
             await published.destroy(io, sandbox_id)
         else:
             await io.send(delete_sandbox._get_kwargs(sandbox_id))
+
+    try:
+        await once(io)
     except errors.SandboxDestroyedError as error:
         logger.debug("[%s] was gone: %s", sandbox_id, error)
     except errors.LunetteError:
         raise
     except BaseException:  # a cancellation or Ctrl-C must not leave it behind
-        await _destroy_at_last(io, sandbox_id)
+        await at_last(io, once, f"[{sandbox_id}] could not be destroyed")
         raise
-
-
-async def _destroy_at_last(io: IO, sandbox_id: str) -> None:
-    from lunette_api.api.sandboxes import delete_sandbox
-
-    async def cleanup(io: IO) -> None:
-        try:
-            await published.destroy(io, sandbox_id)
-        except errors.LunetteError as error:
-            logger.warning("[%s] could not be destroyed: %s", sandbox_id, error)
-
-    if io.profile.published:
-        await io.outlive(cleanup, CLEANUP_SECONDS)
-    else:
-        await abandon(io, delete_sandbox._get_kwargs(sandbox_id))
 
 
 def _ids(sandbox_ids: Iterable[str]) -> list[str]:

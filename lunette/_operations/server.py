@@ -14,12 +14,11 @@ import httpx
 from .. import errors
 from .._io import IO
 from .._version import API_VERSION, version
+from . import is_unknown_endpoint
 
 __all__ = ["is_published"]
 
 logger = logging.getLogger(__name__)
-
-_UNKNOWN_ENDPOINT = {404, 405}
 
 
 async def is_published(io: IO) -> bool:
@@ -39,7 +38,7 @@ async def _ask(io: IO) -> bool:
         spoken, program = _said(await io.send(get_capabilities._get_kwargs()))
     except errors.APIError as error:
         # A problem of ours, a refused key and a broken server are what they are.
-        if error.code is not None or error.status_code not in _UNKNOWN_ENDPOINT:
+        if not is_unknown_endpoint(error):
             raise
         spoken = program = None
     if spoken is None:

@@ -7,10 +7,10 @@ import re
 
 from starlette.requests import Request
 
-__all__ = ["LONGEST_WAIT", "preferred_wait", "queried_wait"]
+__all__ = ["preferred_wait", "queried_wait"]
 
 # As in openapi.yaml.
-LONGEST_WAIT = 60.0
+_LONGEST_WAIT = 60.0
 _WAIT = re.compile(r"wait *= *\"?(\d{1,9})\"?")
 
 
@@ -25,7 +25,7 @@ def _parsed(given: str) -> float | None:
     if "respond-async" not in preferences:
         return None
     waits = [int(found[1]) for p in preferences if (found := _WAIT.fullmatch(p))]
-    return min(float(waits[0]), LONGEST_WAIT) if waits else 0.0
+    return min(float(waits[0]), _LONGEST_WAIT) if waits else 0.0
 
 
 def queried_wait(request: Request) -> float:

@@ -65,7 +65,9 @@ class Commands:
         stdin = _stdin(body)
         wait = preferred_wait(request)
         if key is None and wait is None:
-            return await _answer(await self._run_once(request, body, stdin))
+            # Of the published wire: a command that nobody can name.
+            sandbox = self._registry.get(request.path_params["sandbox_id"])
+            return await _answer(await self._run(sandbox, None, body, stdin))
         key = key or uuid.uuid4().hex
         digest = hashlib.blake2b(content, digest_size=16).digest()
         found = await self._joined(request, key, digest)
@@ -90,13 +92,6 @@ class Commands:
             await self._registry.running(sandbox_id)
         # Asked again, since another request may have been faster meanwhile.
         return sandbox.runs.join(key, digest) or sandbox
-
-    async def _run_once(
-        self, request: Request, body: Mapping[str, Any], stdin: bytes | None
-    ) -> Outcome:
-        """Run a command of the published wire, which nobody can name."""
-        _, sandbox, _ = await self._registry.running(request.path_params["sandbox_id"])
-        return await self._run(sandbox, None, body, stdin)
 
     async def _run(
         self, sandbox: Sandbox, run: Run | None, body: Mapping[str, Any], stdin: bytes | None
