@@ -10,10 +10,15 @@ from .exec_response import ExecResponse
 from .file_content import FileContent
 from .file_content_encoding import FileContentEncoding
 from .health import Health
+from .image import Image
+from .image_list import ImageList
+from .image_state import ImageState
 from .limits import Limits
 from .problem import Problem
 from .process import Process
 from .process_state import ProcessState
+from .progress import Progress
+from .progress_stage import ProgressStage
 from .sandbox_created import SandboxCreated
 from .sandbox_info import SandboxInfo
 from .sandbox_info_labels import SandboxInfoLabels
@@ -21,8 +26,17 @@ from .sandbox_info_service import SandboxInfoService
 from .sandbox_list import SandboxList
 from .sandbox_state import SandboxState
 from .service import Service
+from .service_deploy import ServiceDeploy
+from .service_deploy_resources import ServiceDeployResources
+from .service_deploy_resources_limits import ServiceDeployResourcesLimits
 from .service_environment_type_0 import ServiceEnvironmentType0
+from .service_extra_hosts_type_1 import ServiceExtraHostsType1
 from .service_labels_type_0 import ServiceLabelsType0
+from .service_storage_opt import ServiceStorageOpt
+from .service_ulimits import ServiceUlimits
+from .service_ulimits_additional_property_type_1 import (
+    ServiceUlimitsAdditionalPropertyType1,
+)
 from .stop_failure import StopFailure
 from .stop_request import StopRequest
 from .stop_result import StopResult
@@ -41,10 +55,15 @@ __all__ = (
     "FileContent",
     "FileContentEncoding",
     "Health",
+    "Image",
+    "ImageList",
+    "ImageState",
     "Limits",
     "Problem",
     "Process",
     "ProcessState",
+    "Progress",
+    "ProgressStage",
     "SandboxCreated",
     "SandboxInfo",
     "SandboxInfoLabels",
@@ -52,8 +71,15 @@ __all__ = (
     "SandboxList",
     "SandboxState",
     "Service",
+    "ServiceDeploy",
+    "ServiceDeployResources",
+    "ServiceDeployResourcesLimits",
     "ServiceEnvironmentType0",
+    "ServiceExtraHostsType1",
     "ServiceLabelsType0",
+    "ServiceStorageOpt",
+    "ServiceUlimits",
+    "ServiceUlimitsAdditionalPropertyType1",
     "StopFailure",
     "StopRequest",
     "StopResult",

@@ -29,6 +29,8 @@ class Capabilities:
         isolation (str): How sandboxes are kept apart, in one word, such as the uid mode of the engine.
         limits (Limits):
         images (list[str] | Unset): Images that are always there.
+        pulls_images (bool | Unset): Whether images are pulled from registries.
+        platform (str | Unset): Of the images that run here.
         service_keys (list[str] | Unset): The Compose keys that the engine supports.
         network_modes (list[str] | Unset):
     """
@@ -40,6 +42,8 @@ class Capabilities:
     isolation: str
     limits: Limits
     images: list[str] | Unset = UNSET
+    pulls_images: bool | Unset = UNSET
+    platform: str | Unset = UNSET
     service_keys: list[str] | Unset = UNSET
     network_modes: list[str] | Unset = UNSET
     additional_properties: dict[str, Any] = _attrs_field(init=False, factory=dict)
@@ -63,6 +67,10 @@ class Capabilities:
         if not isinstance(self.images, Unset):
             images = self.images
 
+        pulls_images = self.pulls_images
+
+        platform = self.platform
+
         service_keys: list[str] | Unset = UNSET
         if not isinstance(self.service_keys, Unset):
             service_keys = self.service_keys
@@ -85,6 +93,10 @@ class Capabilities:
         )
         if images is not UNSET:
             field_dict["images"] = images
+        if pulls_images is not UNSET:
+            field_dict["pulls_images"] = pulls_images
+        if platform is not UNSET:
+            field_dict["platform"] = platform
         if service_keys is not UNSET:
             field_dict["service_keys"] = service_keys
         if network_modes is not UNSET:
@@ -111,6 +123,10 @@ class Capabilities:
 
         images = cast(list[str], d.pop("images", UNSET))
 
+        pulls_images = d.pop("pulls_images", UNSET)
+
+        platform = d.pop("platform", UNSET)
+
         service_keys = cast(list[str], d.pop("service_keys", UNSET))
 
         network_modes = cast(list[str], d.pop("network_modes", UNSET))
@@ -123,6 +139,8 @@ class Capabilities:
             isolation=isolation,
             limits=limits,
             images=images,
+            pulls_images=pulls_images,
+            platform=platform,
             service_keys=service_keys,
             network_modes=network_modes,
         )

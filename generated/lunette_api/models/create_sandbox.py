@@ -22,10 +22,14 @@ class CreateSandbox:
     """
     Attributes:
         service (Service): A Compose service (https://github.com/compose-spec/compose-spec/blob/main/05-services.md).
-            This server supports
-            `image`, `command`, `entrypoint`, `working_dir`, `environment`, `hostname`, `labels` and `network_mode: none`;
-            any other key that Compose knows is `422 not_supported`, a key that it does not know `422 invalid_service`, and
-            keys that begin with `x-` are ignored, except `x-lunette`, which is reserved.
+            `service_keys` of
+            `GET /capabilities` names the keys that this server's engine supports. Any other key that Compose knows is
+            `422 not_supported`, and so is a value that the engine cannot keep (a limit is never ignored); a key that
+            Compose does not know is `422 invalid_service`. Keys that begin with `x-` are ignored, except `x-lunette`, which
+            is reserved. `env_file`, `build` and what else names a file of the client's is the client's to read.
+
+            Sizes are bytes, or a string with one of Docker's units, all powers of 1,024: `b`, `k`, `m`, `g`, `t`, each
+            also with a `b` or `ib` after it.
     """
 
     service: Service

@@ -22,6 +22,13 @@ class Limits:
         output (int): The output of a command that is kept by default, in bytes a stream.
         read (int): The largest file that `read` answers, in bytes.
         output_limit (int | Unset): The largest `output_limit` of a command.
+        disk (int | Unset): The disk that a sandbox may use, in bytes: its writable layer and `/workspace` together.
+        free_disk (int | Unset): Bytes that must be free on the server's disk for a create.
+        tmp (int | Unset): The size of `/tmp`, and of a `tmpfs` without one, in bytes.
+        shm (int | Unset): The size of `/dev/shm` without `shm_size`, in bytes.
+        processes (int | Unset): Processes and threads of a sandbox, and the largest `pids_limit`.
+        image (int | Unset): The largest image, unpacked, in bytes.
+        image_files (int | Unset): The most files of an image.
         starting_commands (int | Unset): Commands that are started at the same time.
         starting_sandboxes (int | Unset): Sandboxes that are made at the same time.
     """
@@ -30,6 +37,13 @@ class Limits:
     output: int
     read: int
     output_limit: int | Unset = UNSET
+    disk: int | Unset = UNSET
+    free_disk: int | Unset = UNSET
+    tmp: int | Unset = UNSET
+    shm: int | Unset = UNSET
+    processes: int | Unset = UNSET
+    image: int | Unset = UNSET
+    image_files: int | Unset = UNSET
     starting_commands: int | Unset = UNSET
     starting_sandboxes: int | Unset = UNSET
     additional_properties: dict[str, Any] = _attrs_field(init=False, factory=dict)
@@ -42,6 +56,20 @@ class Limits:
         read = self.read
 
         output_limit = self.output_limit
+
+        disk = self.disk
+
+        free_disk = self.free_disk
+
+        tmp = self.tmp
+
+        shm = self.shm
+
+        processes = self.processes
+
+        image = self.image
+
+        image_files = self.image_files
 
         starting_commands = self.starting_commands
 
@@ -58,6 +86,20 @@ class Limits:
         )
         if output_limit is not UNSET:
             field_dict["output_limit"] = output_limit
+        if disk is not UNSET:
+            field_dict["disk"] = disk
+        if free_disk is not UNSET:
+            field_dict["free_disk"] = free_disk
+        if tmp is not UNSET:
+            field_dict["tmp"] = tmp
+        if shm is not UNSET:
+            field_dict["shm"] = shm
+        if processes is not UNSET:
+            field_dict["processes"] = processes
+        if image is not UNSET:
+            field_dict["image"] = image
+        if image_files is not UNSET:
+            field_dict["image_files"] = image_files
         if starting_commands is not UNSET:
             field_dict["starting_commands"] = starting_commands
         if starting_sandboxes is not UNSET:
@@ -76,6 +118,20 @@ class Limits:
 
         output_limit = d.pop("output_limit", UNSET)
 
+        disk = d.pop("disk", UNSET)
+
+        free_disk = d.pop("free_disk", UNSET)
+
+        tmp = d.pop("tmp", UNSET)
+
+        shm = d.pop("shm", UNSET)
+
+        processes = d.pop("processes", UNSET)
+
+        image = d.pop("image", UNSET)
+
+        image_files = d.pop("image_files", UNSET)
+
         starting_commands = d.pop("starting_commands", UNSET)
 
         starting_sandboxes = d.pop("starting_sandboxes", UNSET)
@@ -85,6 +141,13 @@ class Limits:
             output=output,
             read=read,
             output_limit=output_limit,
+            disk=disk,
+            free_disk=free_disk,
+            tmp=tmp,
+            shm=shm,
+            processes=processes,
+            image=image,
+            image_files=image_files,
             starting_commands=starting_commands,
             starting_sandboxes=starting_sandboxes,
         )

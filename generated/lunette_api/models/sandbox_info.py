@@ -14,6 +14,7 @@ from typing import cast
 import datetime
 
 if TYPE_CHECKING:
+    from ..models.progress import Progress
     from ..models.sandbox_info_labels import SandboxInfoLabels
     from ..models.sandbox_info_service import SandboxInfoService
 
@@ -35,6 +36,7 @@ class SandboxInfo:
         labels (SandboxInfoLabels):
         created_at (datetime.datetime):
         reason (str | Unset): Why it is not running, in words.
+        progress (Progress | Unset): How far the image is that a sandbox waits for; only while it is pulled or unpacked.
         exit_code (int | Unset): The exit code of the service's own command, once it has ended.
     """
 
@@ -45,10 +47,12 @@ class SandboxInfo:
     labels: SandboxInfoLabels
     created_at: datetime.datetime
     reason: str | Unset = UNSET
+    progress: Progress | Unset = UNSET
     exit_code: int | Unset = UNSET
     additional_properties: dict[str, Any] = _attrs_field(init=False, factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
+        from ..models.progress import Progress  # noqa: PLC0415
         from ..models.sandbox_info_labels import SandboxInfoLabels  # noqa: PLC0415
         from ..models.sandbox_info_service import SandboxInfoService  # noqa: PLC0415
 
@@ -66,6 +70,10 @@ class SandboxInfo:
 
         reason = self.reason
 
+        progress: dict[str, Any] | Unset = UNSET
+        if not isinstance(self.progress, Unset):
+            progress = self.progress.to_dict()
+
         exit_code = self.exit_code
 
         field_dict: dict[str, Any] = {}
@@ -82,6 +90,8 @@ class SandboxInfo:
         )
         if reason is not UNSET:
             field_dict["reason"] = reason
+        if progress is not UNSET:
+            field_dict["progress"] = progress
         if exit_code is not UNSET:
             field_dict["exit_code"] = exit_code
 
@@ -89,6 +99,7 @@ class SandboxInfo:
 
     @classmethod
     def from_dict(cls: type[T], src_dict: Mapping[str, Any]) -> T:
+        from ..models.progress import Progress  # noqa: PLC0415
         from ..models.sandbox_info_labels import SandboxInfoLabels  # noqa: PLC0415
         from ..models.sandbox_info_service import SandboxInfoService  # noqa: PLC0415
 
@@ -107,6 +118,13 @@ class SandboxInfo:
 
         reason = d.pop("reason", UNSET)
 
+        _progress = d.pop("progress", UNSET)
+        progress: Progress | Unset
+        if isinstance(_progress, Unset):
+            progress = UNSET
+        else:
+            progress = Progress.from_dict(_progress)
+
         exit_code = d.pop("exit_code", UNSET)
 
         sandbox_info = cls(
@@ -117,6 +135,7 @@ class SandboxInfo:
             labels=labels,
             created_at=created_at,
             reason=reason,
+            progress=progress,
             exit_code=exit_code,
         )
 

@@ -89,9 +89,12 @@ def sync_detailed(
     sandbox is
     gone, or that was deleted before this request arrived, is 410. The id must be a UUID in lower case.
 
+    An image that is not there is pulled first, once for all who ask for it at the same time.
+
     After a 202 the client follows by `GET /sandboxes/{id}?wait=25` until the state is not `pending` any
-    more. That
-    answers with the problem, if the sandbox could not be made.
+    more; its
+    `progress` says how far the image is. That answers with the problem, if the sandbox could not be
+    made.
 
     Args:
         sandbox_id (str):
@@ -134,9 +137,12 @@ def sync(
     sandbox is
     gone, or that was deleted before this request arrived, is 410. The id must be a UUID in lower case.
 
+    An image that is not there is pulled first, once for all who ask for it at the same time.
+
     After a 202 the client follows by `GET /sandboxes/{id}?wait=25` until the state is not `pending` any
-    more. That
-    answers with the problem, if the sandbox could not be made.
+    more; its
+    `progress` says how far the image is. That answers with the problem, if the sandbox could not be
+    made.
 
     Args:
         sandbox_id (str):
@@ -174,9 +180,12 @@ async def asyncio_detailed(
     sandbox is
     gone, or that was deleted before this request arrived, is 410. The id must be a UUID in lower case.
 
+    An image that is not there is pulled first, once for all who ask for it at the same time.
+
     After a 202 the client follows by `GET /sandboxes/{id}?wait=25` until the state is not `pending` any
-    more. That
-    answers with the problem, if the sandbox could not be made.
+    more; its
+    `progress` says how far the image is. That answers with the problem, if the sandbox could not be
+    made.
 
     Args:
         sandbox_id (str):
@@ -217,9 +226,12 @@ async def asyncio(
     sandbox is
     gone, or that was deleted before this request arrived, is 410. The id must be a UUID in lower case.
 
+    An image that is not there is pulled first, once for all who ask for it at the same time.
+
     After a 202 the client follows by `GET /sandboxes/{id}?wait=25` until the state is not `pending` any
-    more. That
-    answers with the problem, if the sandbox could not be made.
+    more; its
+    `progress` says how far the image is. That answers with the problem, if the sandbox could not be
+    made.
 
     Args:
         sandbox_id (str):
