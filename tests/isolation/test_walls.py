@@ -182,7 +182,7 @@ def alive(server: Server) -> set[str]:
     for pid in descendants(server.pid):
         if in_a_sandbox(pid):
             shown.add(" ".join(argv(pid)).strip())
-    ours = ("bwrap", "/usr/bin/cat")
+    ours = ("bwrap", "pause")
     return {line for line in shown if line and not line.startswith(ours)}
 
 

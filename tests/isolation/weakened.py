@@ -41,15 +41,15 @@ def proc_root() -> None:
 
 
 def environment() -> None:
-    from lunette.server.engines.bubblewrap.engine import BubblewrapEngine as Engine
+    from lunette.server.engines.bubblewrap import engine
 
-    original = Engine._start_message
+    original = engine.start_message
 
-    def start_message(self: Engine, *args: Any) -> dict[str, Any]:
-        message = original(self, *args)
+    def start_message(*args: Any, **kwargs: Any) -> dict[str, Any]:
+        message = original(*args, **kwargs)
         return {**message, "environment": {**os.environ, **message["environment"]}}
 
-    Engine._start_message = start_message  # type: ignore[method-assign]
+    engine.start_message = start_message
 
 
 def standard_error() -> None:
@@ -66,7 +66,7 @@ def standard_error() -> None:
 
 def unsealed() -> None:
     """bwrap as a file of the server's own user."""
-    from lunette.server.engines.bubblewrap import engine
+    from lunette.server.engines.bubblewrap import _ready
 
     def plain_copy(program: Path, name: str) -> tuple[int, bool]:
         copy = Path(tempfile.mkdtemp(prefix="test-unsealed-")) / name
@@ -74,7 +74,7 @@ def unsealed() -> None:
         copy.chmod(0o755)
         return os.open(copy, os.O_RDONLY | os.O_CLOEXEC), True
 
-    engine.sealed_copy = plain_copy
+    _ready.sealed_copy = plain_copy
 
 
 def old_kernel() -> None:

@@ -19,12 +19,15 @@ from lunette.server.engines.protocol import (
     Event,
     Exit,
     Handle,
+    Images,
     NotARegularFileError,
+    Report,
     SandboxGoneError,
     SandboxSpec,
     State,
     Status,
 )
+from lunette.server.images.image import Progress
 
 _KEYS = "image command entrypoint working_dir environment hostname labels network_mode"
 
@@ -33,6 +36,7 @@ class HostEngine:
     """Sandboxes are directories; a test may set the attributes below to make it misbehave."""
 
     name = "host"
+    images: Images | None = None
 
     def __init__(self) -> None:
         self.capabilities = Capabilities(
@@ -44,6 +48,9 @@ class HostEngine:
         self.create_error: Exception | None = None
         self.exec_error: Exception | None = None
         self.file_error: Exception | None = None
+        self.preparing: list[Progress] = []
+        self.prepare_gate = asyncio.Event()
+        self.prepare_gate.set()
         self.create_gate = asyncio.Event()
         self.create_gate.set()
         self.start_gate = asyncio.Event()
@@ -69,6 +76,11 @@ class HostEngine:
             await self.destroy(Handle(name))
         await self.happening.put(None)
         shutil.rmtree(self.root, ignore_errors=True)
+
+    async def prepare(self, spec: SandboxSpec, report: Report) -> None:
+        for progress in self.preparing:
+            report(progress)
+        await self.prepare_gate.wait()
 
     async def create(self, spec: SandboxSpec) -> Handle:
         self.created.append(spec.id)

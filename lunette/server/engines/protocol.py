@@ -6,8 +6,10 @@ Errors tell apart what a caller has to know:
     ├── EngineUnavailableError   this machine cannot run the engine, and what is in the way
     ├── NotSupportedError        valid, but not with this engine; `key` names what
     ├── NoCapacityError          nothing was started; later may work
+    │   └── NoSpaceError         the disk is full, or nearly
     ├── SandboxGoneError         the sandbox ended; `status` says how
     └── CommandNotRunnableError  nothing was started: 127 not found, 126 not executable
+    ImageError                   an image cannot be had, see `lunette.server.images.errors`
     OSError                      a file inside the sandbox; `errno` and `filename` are set
     └── NotARegularFileError     it is a FIFO, a device or a socket
 
@@ -17,13 +19,16 @@ No engine retries a command.
 from __future__ import annotations
 
 import errno
-from collections.abc import AsyncIterable, AsyncIterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import Literal, Protocol
 
 from attrs import field, frozen
 
+from lunette.server.images.image import Progress
+
 __all__ = [
+    "DEFAULT_DIRECTORY",
     "Capabilities",
     "Command",
     "CommandNotRunnableError",
@@ -34,15 +39,27 @@ __all__ = [
     "Exit",
     "FileReader",
     "Handle",
+    "Images",
     "NoCapacityError",
+    "NoSpaceError",
     "NotARegularFileError",
     "NotSupportedError",
     "Process",
+    "PullPolicy",
+    "PulledImage",
+    "Report",
     "SandboxGoneError",
     "SandboxSpec",
     "State",
     "Status",
+    "Tmpfs",
 ]
+
+# Where a command starts that neither the service nor the image says more of.
+DEFAULT_DIRECTORY = "/workspace"
+PullPolicy = Literal["missing", "always", "never"]
+Report = Callable[[Progress], None]
+"""Is told how far something is, often."""
 
 
 class State(StrEnum):
@@ -66,15 +83,38 @@ class Status:
 
 
 @frozen(kw_only=True)
+class Tmpfs:
+    """A directory in memory: *size* in bytes, *flags* of exec, ro; owned by *uid* and *gid*."""
+
+    path: str
+    size: int | None = None
+    mode: int = 0o1777
+    uid: int | None = None
+    gid: int | None = None
+    flags: frozenset[str] = frozenset()
+
+
+@frozen(kw_only=True)
 class SandboxSpec:
     """A Compose service, checked and in one form."""
 
     id: str
     image: str
+    pull_policy: PullPolicy = "missing"
     command: tuple[str, ...] | None = None
-    working_dir: str = "/workspace"
+    working_dir: str | None = None
     environment: Mapping[str, str] = field(factory=dict[str, str])
     hostname: str = "sandbox"
+    extra_hosts: tuple[tuple[str, str], ...] = ()  # (name, address)
+    user: str | None = None  # user[:group], each a name or a number
+    read_only: bool = False
+    tmpfs: tuple[Tmpfs, ...] = ()
+    shm_size: int | None = None
+    pids_limit: int | None = None
+    disk: int | None = None
+    ulimits: Mapping[str, tuple[int, int]] = field(factory=dict[str, tuple[int, int]])
+    stop_signal: int | None = None
+    stop_grace_period: float = 10.0
 
 
 @frozen(kw_only=True)
@@ -111,6 +151,19 @@ class Event:
 
 
 @frozen(kw_only=True)
+class PulledImage:
+    """An image that sandboxes can be made from at once; see `Image` in openapi.yaml."""
+
+    reference: str
+    image_id: str
+    digest: str
+    size: int
+    unpacked: int
+    created: str | None
+    pulled_at: str
+
+
+@frozen(kw_only=True)
 class Capabilities:
     """What this engine can do on this machine."""
 
@@ -118,6 +171,9 @@ class Capabilities:
     images: tuple[str, ...]
     service_keys: frozenset[str]
     network_modes: tuple[str, ...] = ("none",)
+    pulls_images: bool = False
+    platform: str = ""
+    limits: Mapping[str, int] = field(factory=dict[str, int])  # as `limits` in openapi.yaml
 
 
 class EngineError(Exception):
@@ -138,6 +194,10 @@ class NotSupportedError(EngineError):
 
 class NoCapacityError(EngineError):
     """Nothing was started."""
+
+
+class NoSpaceError(NoCapacityError):
+    """Nothing was started, since the disk is full or nearly."""
 
 
 class SandboxGoneError(EngineError):
@@ -192,11 +252,32 @@ class FileReader(Protocol):
     async def aclose(self) -> None: ...
 
 
+class Images(Protocol):
+    """The images that an engine has pulled."""
+
+    async def all(self) -> Sequence[PulledImage]: ...
+
+    async def pull(self, reference: str, policy: PullPolicy, report: Report) -> PulledImage:
+        """Get an image; whoever asks for the same meanwhile shares the work, which ends when all
+        of them are cancelled. Raise an ImageError.
+        """
+        ...
+
+    async def remove(self, reference: str) -> None:
+        """Forget a reference and remove what only it needed; raise an ImageError."""
+        ...
+
+
 class Engine(Protocol):
     """One way to isolate. Every method is idempotent where its name allows it."""
 
     name: str
     capabilities: Capabilities
+
+    @property
+    def images(self) -> Images | None:
+        """None where there are but those of `capabilities.images`."""
+        ...
 
     async def start(self) -> None:
         """Get ready; raise EngineUnavailableError where this machine cannot run sandboxes."""
@@ -204,6 +285,10 @@ class Engine(Protocol):
 
     async def aclose(self) -> None:
         """Destroy every sandbox and give back all that the engine holds."""
+        ...
+
+    async def prepare(self, spec: SandboxSpec, report: Report) -> None:
+        """Get what `create` needs and may take long, such as the image. It can be cancelled."""
         ...
 
     async def create(self, spec: SandboxSpec) -> Handle:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path, PurePosixPath
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
 
-from lunette.server.engines.bubblewrap._host_image import HostImage, make_parents
+from lunette.server.engines.bubblewrap._users import User
 from lunette.server.engines.bubblewrap.inside.launching import INFO_FD, SECCOMP_FD, STATUS_FD
 from lunette.server.engines.protocol import SandboxSpec
 
-__all__ = ["IDLE", "KEPT_CAPABILITIES", "bwrap_arguments", "has_place"]
+__all__ = ["KEPT_CAPABILITIES", "SHM_BYTES", "TMP_BYTES", "Image", "bwrap_arguments", "tmpfs"]
 
-# Ends with its standard input, which is the worker's.
-IDLE = ("/usr/bin/cat",)
-_TMP_BYTES, _SHM_BYTES, _RUN_BYTES = 1 << 30, 64 << 20, 16 << 20
+TMP_BYTES, SHM_BYTES = 1 << 30, 64 << 20
 # Docker's set less NET_RAW, MKNOD, SYS_CHROOT and AUDIT_WRITE: what the root of a range of ids
 # needs for apt and su.
 _DOCKER_LESS_FOUR = {
@@ -28,54 +28,74 @@ _DOCKER_LESS_FOUR = {
     "CAP_SETFCAP": 31,
 }
 KEPT_CAPABILITIES = sum(1 << number for number in _DOCKER_LESS_FOUR.values())
-# Where a working directory that is missing cannot be made.
-_READ_ONLY = (
-    "/bin",
-    "/dev",
-    "/etc",
-    "/lib",
-    "/lib32",
-    "/lib64",
-    "/libx32",
-    "/opt",
-    "/proc",
-    "/sbin",
-    "/usr",
-)
-_WRITABLE = ("/root", "/run", "/tmp", "/var/tmp", "/workspace")
 
 
-def bwrap_arguments(spec: SandboxSpec, *, image: HostImage, disk: Path, ranged: bool) -> str:
+class Image(Protocol):
+    """What a sandbox's `/` is made of, and what the image says of commands.
+
+    *source* is a tree that has to be shown with the ids of a range, below the sandbox's disk;
+    *directories* are what that disk needs; *closed* is what `read_only` has to close.
+    """
+
+    @property
+    def environment(self) -> Mapping[str, str]: ...
+    @property
+    def working_dir(self) -> str | None: ...
+    @property
+    def user(self) -> str | None: ...
+    @property
+    def passwd(self) -> str: ...
+    @property
+    def group(self) -> str: ...
+    @property
+    def source(self) -> Path | None: ...
+    @property
+    def directories(self) -> tuple[str, ...]: ...
+    @property
+    def closed(self) -> tuple[str, ...]: ...
+
+    def check(self, spec: SandboxSpec) -> None:
+        """Raise NotSupportedError for what cannot be made over this image."""
+        ...
+
+    def below(self, disk: Path) -> list[str]:
+        """Arguments for `/` itself."""
+        ...
+
+    def above(self, spec: SandboxSpec, disk: Path) -> list[str]:
+        """Arguments for what is mounted last."""
+        ...
+
+    def release(self) -> None:
+        """Let it be removed: no sandbox is on it any more."""
+        ...
+
+
+def bwrap_arguments(
+    spec: SandboxSpec, *, image: Image, disk: Path, ranged: bool, user: User
+) -> str:
     """Return the NUL-separated arguments for *spec*, whose writable directories are below *disk*.
 
     Mounts are most of the time that a create takes (0.2 ms each), so there is none without a
-    reason.
+    reason. None may be at a place whose way leads over a link of the image's: bwrap follows it,
+    and outside.
     """
+    # Where there is but one id, it is that of the user; in a range the worker becomes the user.
+    uid, gid = (0, 0) if ranged else (user.uid, user.gid)
     arguments = [
-        *("--unshare-all", "--unshare-user", "--uid", "0", "--gid", "0"),
+        *("--unshare-all", "--unshare-user", "--uid", str(uid), "--gid", str(gid)),
         *_privileges(ranged),
         *("--die-with-parent", "--new-session", "--hostname", spec.hostname),
-        *(
-            "--info-fd",
-            str(INFO_FD),
-            "--json-status-fd",
-            str(STATUS_FD),
-            "--seccomp",
-            str(SECCOMP_FD),
-        ),
-        *image.system,
+        *("--info-fd", str(INFO_FD), "--json-status-fd", str(STATUS_FD)),
+        *("--seccomp", str(SECCOMP_FD)),
+        *image.below(disk),
         *("--proc", "/proc", "--dev", "/dev"),
-        *_tmpfs("/dev/shm", _SHM_BYTES),
+        *tmpfs("/dev/shm", spec.shm_size or SHM_BYTES),
         *("--remount-ro", "/dev"),
-        *_tmpfs("/tmp", _TMP_BYTES),
-        *_tmpfs("/run", _RUN_BYTES, permissions="0755"),
-        *make_parents("/var/tmp"),
-        *("--symlink", "/tmp", "/var/tmp"),
+        *tmpfs("/tmp", TMP_BYTES),
         *("--bind", str(disk / "workspace"), "/workspace"),
-        *("--bind", str(disk / "root"), "/root"),
-        *image.python,
-        *_working_directory(spec.working_dir, disk),
-        *("--remount-ro", "/", "--chdir", "/", "--clearenv"),
+        *image.above(spec, disk),
+        *("--chdir", "/", "--clearenv"),
     ]
     return "\0".join(arguments) + "\0"
 
@@ -87,21 +107,6 @@ def _privileges(ranged: bool) -> list[str]:
     return ["--userns-block-fd", str(STATUS_FD), "--cap-drop", "ALL", *kept]
 
 
-def _tmpfs(path: str, size: int, *, permissions: str = "1777") -> list[str]:
+def tmpfs(path: str, size: int, *, permissions: str = "1777") -> list[str]:
     """A tmpfs without a size may take half of the machine's memory."""
     return ["--perms", permissions, "--size", str(size), "--tmpfs", path]
-
-
-def has_place(path: str) -> bool:
-    """Whether *path* needs no mount of its own: it can be made inside, or nobody can make it."""
-    wanted = PurePosixPath(path)
-    return wanted == PurePosixPath("/") or any(
-        wanted.is_relative_to(p) for p in (*_READ_ONLY, *_WRITABLE)
-    )
-
-
-def _working_directory(path: str, disk: Path) -> list[str]:
-    """A directory on disk for a path that would lie in the read-only root."""
-    if has_place(path):
-        return []
-    return [*make_parents(path), "--bind", str(disk / "working_dir"), path]

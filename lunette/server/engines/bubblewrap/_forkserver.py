@@ -8,12 +8,13 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Literal
 
 import lunette
 from lunette.server.engines.bubblewrap._channel import Channel, DeadChannelError
 from lunette.server.engines.bubblewrap._host_image import interpreter
 from lunette.server.engines.bubblewrap._memfd import sealed_copy
-from lunette.server.engines.bubblewrap._sandbox import ANSWER_SECONDS, no_working_dir
+from lunette.server.engines.bubblewrap._sandbox import ANSWER_SECONDS, refused
 from lunette.server.engines.bubblewrap.inside.wire import Message
 from lunette.server.engines.protocol import EngineUnavailableError, NoCapacityError
 
@@ -68,13 +69,13 @@ class ForkServer:
         if "error" in answer:
             raise EngineUnavailableError(f"root without the right to mount: {answer['error']}")
 
-    async def fork(self) -> socket.socket:
-        """Fork a worker and return the socket to it."""
+    async def fork(self, op: Literal["fork", "measure"] = "fork") -> socket.socket:
+        """Fork a worker, or what can "measure", and return the socket to it."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
             with theirs:
                 answer, _ = await self._channel.ask(
-                    {"op": "fork"}, [theirs.fileno()], deadline=_ANSWER_SECONDS
+                    {"op": op}, [theirs.fileno()], deadline=_ANSWER_SECONDS
                 )
         except DeadChannelError as error:
             ours.close()
@@ -160,6 +161,6 @@ async def open_worker(
 
 
 def _raise_start_error(hello: Message) -> None:
-    if hello["working_dir"] != "/":
-        raise no_working_dir(hello["working_dir"], hello["error"])
+    if hello["key"] is not None:
+        raise refused(hello["key"], hello["error"])
     raise NoCapacityError(f"the sandbox could not be started: {hello['error']}")

@@ -10,11 +10,16 @@ import contextlib
 import os
 import stat
 import sys
-from pathlib import Path
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
 
 from attrs import frozen
 
-__all__ = ["HostImage", "interpreter", "make_parents", "prepare_host_image"]
+from lunette.server.engines.bubblewrap._arguments import tmpfs
+from lunette.server.engines.bubblewrap._hosts import bind_hosts
+from lunette.server.engines.protocol import NotSupportedError, SandboxSpec
+
+__all__ = ["HostImage", "has_place", "interpreter", "prepare_host_image"]
 
 _TOP = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 # No environment, no profile.d, no pip.conf, no shadow, no private keys: places where people keep
@@ -56,10 +61,23 @@ _LINKS = "/opt/lunette/bin"
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
+_RUN_BYTES = 16 << 20
+# Where what is missing cannot be made.
+_READ_ONLY = (
+    *("/bin", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/libx32", "/opt", "/proc", "/sbin"),
+    "/usr",
+)
+_WRITABLE = ("/root", "/run", "/tmp", "/var/tmp", "/workspace")
+_BWRAPS_OWN = ("newroot", "oldroot")
+_DEEPEST = 64  # each level of a path is something that bwrap has to do
+# NAME_MAX and PATH_MAX of Linux in bytes, less what bwrap puts before a path.
+_LONGEST_NAME, _LONGEST_PATH = 255, 4095 - len("/newroot")
+
+
 @frozen
 class HostImage:
-    """Bubblewrap arguments for the *system* and, after all directories, for its *python*; the PATH
-    of commands.
+    """See `Image` in `_arguments`. Bubblewrap arguments for the *system* and, after all
+    directories, for its *python*; the PATH of commands.
 
     *mounts* are (from, to): a dropped user id cannot reach a Python below a 0700 home, so a root
     server shows it to its workers under another path.
@@ -69,6 +87,76 @@ class HostImage:
     python: tuple[str, ...]
     path: str
     mounts: tuple[tuple[str, str], ...]
+
+    working_dir = None
+    user = None
+    passwd = _SYNTHETIC["passwd"]
+    group = _SYNTHETIC["group"]
+    source = None
+    directories = ("workspace", "root", "working_dir")
+    closed = ("/root", "/run")
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        return {"PATH": self.path, "LANG": "C.UTF-8"}
+
+    def check(self, spec: SandboxSpec) -> None:
+        """Refuse what bwrap, which makes the directories, could follow to somewhere else."""
+        if spec.working_dir is not None:
+            _check_path("working_dir", spec.working_dir)
+        for entry in spec.tmpfs:
+            _check_path("tmpfs", entry.path)
+
+    def below(self, disk: Path) -> list[str]:
+        return list(self.system)
+
+    def above(self, spec: SandboxSpec, disk: Path) -> list[str]:
+        return [
+            *tmpfs("/run", _RUN_BYTES, permissions="0755"),
+            *_make_parents("/var/tmp"),
+            *("--symlink", "/tmp", "/var/tmp"),
+            *("--bind", str(disk / "root"), "/root"),
+            *(bind_hosts(disk) if spec.extra_hosts or spec.hostname != "sandbox" else ()),
+            *self.python,
+            *_working_directory(spec.working_dir, disk),
+            *(word for entry in spec.tmpfs for word in _make_directory(entry.path)),
+            *("--remount-ro", "/"),
+        ]
+
+    def release(self) -> None:
+        """It is always there."""
+
+
+def has_place(path: str | None) -> bool:
+    """Whether *path* needs no mount of its own: it can be made inside, or nobody can make it."""
+    if path is None or path == "/":
+        return True
+    return any(PurePosixPath(path).is_relative_to(p) for p in (*_READ_ONLY, *_WRITABLE))
+
+
+def _check_path(key: str, path: str) -> None:
+    parts = path.strip("/").split("/")
+    if path.startswith("//") or (path != "/" and {"", ".", ".."} & set(parts)):
+        raise NotSupportedError(key, f"{key} must be plain: no '.', '..' or '//'")
+    if parts[0] in _BWRAPS_OWN or len(parts) > _DEEPEST:
+        detail = f"{key} is deeper than {_DEEPEST} levels, or a name of bwrap's own"
+        raise NotSupportedError(key, detail)
+    longest = max(len(part.encode()) for part in parts)
+    if longest > _LONGEST_NAME or len(path.encode()) > _LONGEST_PATH:
+        detail = f"{key} is over {_LONGEST_PATH} bytes, or a name in it over {_LONGEST_NAME}"
+        raise NotSupportedError(key, detail)
+
+
+def _working_directory(path: str | None, disk: Path) -> list[str]:
+    """A directory on disk for a path that would lie in the read-only root."""
+    if path is None or has_place(path):
+        return []
+    return [*_make_parents(path), "--bind", str(disk / "working_dir"), path]
+
+
+def _make_directory(path: str) -> list[str]:
+    """A directory for the worker to mount something at: the root is read-only by then."""
+    return [] if has_place(path) else [*_make_parents(path), "--perms", "0755", "--dir", path]
 
 
 def prepare_host_image(state: Path, *, ranged: bool) -> HostImage:
@@ -81,14 +169,14 @@ def prepare_host_image(state: Path, *, ranged: bool) -> HostImage:
     system = ["--ro-bind", "/usr", "/usr", *_top_level(), "--ro-bind", str(state / "etc"), "/etc"]
     for name in _ETC_MOUNTED:
         system += ["--ro-bind-try", f"/etc/{name}", f"/etc/{name}"]
-    system += make_parents(f"{_LINKS}/python")
+    system += _make_parents(f"{_LINKS}/python")
     for name in ("python", "python3") if program else ():
         system += ["--symlink", str(program), f"{_LINKS}/{name}"]
     paths = [_LINKS, *([f"{sys.base_prefix}/bin"] if python else []), _PATH]
     return HostImage(tuple(system), tuple(python), ":".join(paths), tuple(mounts))
 
 
-def make_parents(path: str) -> list[str]:
+def _make_parents(path: str) -> list[str]:
     """The directories above *path*, open to every user inside; bwrap would make them 0700."""
     parents = [str(p) for p in reversed(Path(path).parents) if p != Path("/")]
     return [word for parent in parents for word in ("--perms", "0755", "--dir", parent)]
@@ -152,7 +240,7 @@ def _python(shown: Path, *, ranged: bool) -> tuple[list[str], list[tuple[str, st
     prefix = Path(sys.base_prefix).resolve()
     if _below_usr(prefix) or _would_show_too_much(prefix):
         return [], []
-    arguments = make_parents(str(prefix / "bin"))
+    arguments = _make_parents(str(prefix / "bin"))
     mounts: list[tuple[str, str]] = []
     for part in _parts(prefix):
         source = part

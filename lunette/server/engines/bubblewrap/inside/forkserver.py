@@ -19,6 +19,7 @@ from types import ModuleType
 
 from lunette.server.engines.bubblewrap.inside import kernel, wire
 from lunette.server.engines.bubblewrap.inside.launching import first_children
+from lunette.server.engines.bubblewrap.inside.measuring import Measurer
 from lunette.server.engines.bubblewrap.inside.worker import Worker
 
 __all__ = ["main"]
@@ -79,7 +80,7 @@ def _answer(sock: socket.socket, message: wire.Message, fds: list[int]) -> None:
         if message["op"] == "bind":
             _bind(message["mounts"])
         else:
-            _fork_worker(sock, fds)
+            _fork(sock, fds, Measurer if message["op"] == "measure" else Worker)
         wire.send(sock, {"id": message["id"]})
     except OSError as error:
         wire.send(sock, {"id": message["id"], "error": str(error)})
@@ -98,13 +99,13 @@ def _bind(mounts: list[tuple[str, str]]) -> None:
         kernel.bind_mount(source, target)
 
 
-def _fork_worker(sock: socket.socket, fds: list[int]) -> None:
+def _fork(sock: socket.socket, fds: list[int], kind: type[Worker | Measurer]) -> None:
     if os.fork():
         return
     try:
         sock.close()
         os.setsid()
-        Worker(socket.socket(fileno=fds[0])).serve()
+        kind(socket.socket(fileno=fds[0])).serve()
     finally:
         os._exit(1)  # whatever happened: a worker never comes back into the fork server's loop
 

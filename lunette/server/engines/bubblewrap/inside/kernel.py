@@ -7,23 +7,30 @@ import errno
 import fcntl
 import os
 import struct
+from collections.abc import Callable
 
 from lunette.server.engines.bubblewrap.inside.seccomp import filter_program
 
 __all__ = [
     "CLONE_NEWNS",
+    "CLONE_NEWUSER",
     "adopt_orphans",
     "bind_mount",
     "drop_capabilities",
     "enter_namespaces",
+    "limit_capabilities",
     "make_mounts_private",
+    "mount_mapped",
+    "mount_tmpfs",
     "no_new_privileges",
+    "remount_read_only",
+    "set_capabilities",
     "set_dumpable",
     "set_seccomp",
     "unshare",
 ]
 
-CLONE_NEWNS = 0x00020000
+CLONE_NEWNS, CLONE_NEWUSER = 0x00020000, 0x10000000
 _CLONE = {
     "net": 0x40000000,
     "ipc": 0x08000000,
@@ -31,14 +38,20 @@ _CLONE = {
     "cgroup": 0x02000000,
     "pid": 0x20000000,
     "mnt": CLONE_NEWNS,
-    "user": 0x10000000,
+    "user": CLONE_NEWUSER,
 }
 _NS_GET_USERNS = 0xB701
 _PR_SET_DUMPABLE, _PR_SET_SECCOMP, _PR_SET_CHILD_SUBREAPER = 4, 22, 36
 _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 24, 38, 47, 4
 _CAPABILITY_VERSION_3 = 0x20080522
 _LAST_CAPABILITY = 63
-_MS_BIND, _MS_REC, _MS_PRIVATE = 0x1000, 0x4000, 0x40000
+_MS_BIND, _MS_REC, _MS_PRIVATE, _MS_REMOUNT = 0x1000, 0x4000, 0x40000, 0x20
+_MS_FLAGS = {"ro": 0x1, "nosuid": 0x2, "nodev": 0x4, "noexec": 0x8}
+# The same numbers on every architecture.
+_OPEN_TREE, _MOVE_MOUNT, _MOUNT_SETATTR = 428, 429, 442
+_OPEN_TREE_CLONE, _OPEN_TREE_CLOEXEC = 0x1, 0x80000
+_MOVE_MOUNT_F_EMPTY_PATH, _AT_EMPTY_PATH, _AT_FDCWD = 0x4, 0x1000, -100
+_MOUNT_ATTR_RDONLY, _MOUNT_ATTR_IDMAP = 0x1, 0x100000
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -71,10 +84,49 @@ def bind_mount(source: str, target: str) -> None:
     _mount(source, target, _MS_BIND | _MS_REC)
 
 
-def _mount(source: str | None, target: str, flags: int) -> None:
-    origin = None if source is None else os.fsencode(source)
+def mount_tmpfs(path: str, options: str, flags: list[str]) -> None:
+    """Mount a file system in memory, with *flags* of "ro", "nosuid", "nodev" and "noexec"."""
+    _mount("tmpfs", path, sum(_MS_FLAGS[flag] for flag in flags), "tmpfs", options)
+
+
+def remount_read_only(path: str) -> None:
+    _mount(
+        None, path, _MS_REMOUNT | _MS_BIND | sum(_MS_FLAGS[f] for f in ("ro", "nosuid", "nodev"))
+    )
+
+
+def mount_mapped(source: str, target: str, namespace: int) -> None:
+    """Show the tree *source* at *target*, read-only, its ids as the user *namespace* has them
+    (Linux 5.12, and for what overlayfs does with it 5.19).
+    """
+    flags = _OPEN_TREE_CLONE | _OPEN_TREE_CLOEXEC
+    tree = _libc.syscall(_OPEN_TREE, _AT_FDCWD, os.fsencode(source), flags)
+    _check(tree, f"open_tree {source}")
+    try:
+        attributes = struct.pack(
+            "=4Q", _MOUNT_ATTR_IDMAP | _MOUNT_ATTR_RDONLY, 0, 0, namespace
+        )  # set, clear, propagation, user namespace
+        size = ctypes.c_size_t(len(attributes))
+        result = _libc.syscall(_MOUNT_SETATTR, tree, b"", _AT_EMPTY_PATH, attributes, size)
+        _check(result, f"the file system of {source} cannot map ids")
+        to = os.fsencode(target)
+        _check(
+            _libc.syscall(_MOVE_MOUNT, tree, b"", _AT_FDCWD, to, _MOVE_MOUNT_F_EMPTY_PATH),
+            f"move_mount {target}",
+        )
+    finally:
+        os.close(tree)
+
+
+def _mount(
+    source: str | None, target: str, flags: int, kind: str | None = None, options: str | None = None
+) -> None:
+    texts = [
+        None if text is None else os.fsencode(text) for text in (source, target, kind, options)
+    ]
+    origin, where, file_system, data = texts
     _check(
-        _libc.mount(origin, os.fsencode(target), None, ctypes.c_ulong(flags), None),
+        _libc.mount(origin, where, file_system, ctypes.c_ulong(flags), data),
         f"mount {target}",
     )
 
@@ -84,17 +136,19 @@ def adopt_orphans() -> None:
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
-def enter_namespaces(pid: int) -> None:
+def enter_namespaces(pid: int, furnish: Callable[[], None]) -> None:
     """Enter every namespace of *pid*; the pid namespace is entered by children only.
 
     bwrap makes two user namespaces, one in the other, when it disables further ones. The outer owns
-    the mount namespace and must be entered first, the inner last.
+    the mount namespace and must be entered first, the inner last; *furnish* is called between them,
+    the last moment at which something can be mounted.
     """
     fds = {name: os.open(f"/proc/{pid}/ns/{name}", os.O_RDONLY | os.O_CLOEXEC) for name in _CLONE}
     owner = fcntl.ioctl(fds["mnt"], _NS_GET_USERNS)
     _setns(owner, "user")
     for name in ("net", "ipc", "uts", "cgroup", "pid", "mnt"):
         _setns(fds[name], name)
+    furnish()
     if not os.path.sameopenfile(owner, fds["user"]):
         _setns(fds["user"], "user")
     for fd in (owner, *fds.values()):
@@ -107,6 +161,12 @@ def _setns(fd: int, name: str) -> None:
 
 def drop_capabilities(keep: int) -> None:
     """Give up every capability but those of the bit set *keep*, for good."""
+    limit_capabilities(keep)
+    set_capabilities(keep)
+
+
+def limit_capabilities(keep: int) -> None:
+    """Let no process from here on have a capability but those of the bit set *keep*, for good."""
     for capability in range(_LAST_CAPABILITY + 1):
         if keep >> capability & 1:
             continue
@@ -116,6 +176,10 @@ def drop_capabilities(keep: int) -> None:
             if error.errno != errno.EINVAL:  # EINVAL: this kernel does not know it
                 raise
     _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
+
+
+def set_capabilities(keep: int) -> None:
+    """Give up every capability but those of the bit set *keep*."""
     header = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0)
     low, high = keep & 0xFFFFFFFF, keep >> 32
     data = struct.pack(

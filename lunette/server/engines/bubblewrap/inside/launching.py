@@ -11,6 +11,8 @@ import socket
 import time
 from typing import Any, NamedTuple
 
+from lunette.server.engines.bubblewrap.inside import kernel
+from lunette.server.engines.bubblewrap.inside.pause import pause_program
 from lunette.server.engines.bubblewrap.inside.seccomp import filter_program
 from lunette.server.engines.bubblewrap.inside.wire import Message
 
@@ -23,12 +25,14 @@ __all__ = [
     "Launched",
     "first_children",
     "launch",
+    "map_ids",
 ]
 
 # The descriptors under which bwrap gets what its arguments name. One serves for status and for
 # `--userns-block-fd`, because the sandbox's first processes close the former and keep the latter.
 # bwrap insists on an --info-fd with it.
-STATUS_FD, SECCOMP_FD, ARGUMENTS_FD, INFO_FD = 60, 61, 62, 63
+# The sandbox's second process is run from the last, which is its own, and so it may have it.
+STATUS_FD, SECCOMP_FD, ARGUMENTS_FD, INFO_FD, PAUSE_FD = 60, 61, 62, 63, 64
 _POLL_SECONDS = 0.0003
 
 
@@ -45,7 +49,8 @@ class Launched(NamedTuple):
 
 
 def launch(message: Message, fds: list[int], *, deadline: float) -> Launched:
-    """Start bwrap as *message* says: its arguments, and for a range the *base* and *count* of ids.
+    """Start bwrap as *message* says: its arguments, for a range the *base* and *count* of ids, and
+    then the *image* to be shown with those ids.
 
     *fds* are bwrap itself, sealed, and where its standard error goes. Its standard input is a pipe
     that this process never writes to: the sandbox's second process ends at its end, and with that
@@ -57,8 +62,9 @@ def launch(message: Message, fds: list[int], *, deadline: float) -> Launched:
     given = {
         INFO_FD: null,
         STATUS_FD: theirs.fileno(),
-        SECCOMP_FD: _memfd(filter_program()),
-        ARGUMENTS_FD: _memfd(message["arguments"].encode()),
+        SECCOMP_FD: _memfd("filter", filter_program()),
+        ARGUMENTS_FD: _memfd("arguments", message["arguments"].encode()),
+        PAUSE_FD: _memfd("pause", pause_program()),
         0: lifeline,
         2: fds[1],
     }
@@ -68,24 +74,30 @@ def launch(message: Message, fds: list[int], *, deadline: float) -> Launched:
         _, hard = resource.getrlimit(resource.RLIMIT_NPROC)
         soft = message["processes"]
         resource.setrlimit(resource.RLIMIT_NPROC, (soft, hard))
+        if message["image"] is not None:
+            _show_image(message["image"], message["base"], message["count"])
     _wear(message["base"])
     bwrap = os.posix_spawn(
         f"/proc/self/fd/{fds[0]}",
-        ["bwrap", "--args", str(ARGUMENTS_FD), "--", *message["idle"]],
+        [
+            *("bwrap", "--args", str(ARGUMENTS_FD), "--argv0", "pause"),
+            *("--", f"/proc/self/fd/{PAUSE_FD}"),
+        ],
         message["environment"],
         file_actions=[(os.POSIX_SPAWN_DUP2, fd, target) for target, fd in given.items()],
         setsigmask=(),
         setsigdef=(signal.SIGPIPE, signal.SIGXFSZ),
     )
     theirs.close()
-    for fd in (null, lifeline, fds[0], fds[1], given[SECCOMP_FD], given[ARGUMENTS_FD]):
+    memfds = (given[number] for number in (SECCOMP_FD, ARGUMENTS_FD, PAUSE_FD))
+    for fd in (null, lifeline, fds[0], fds[1], *memfds):
         os.close(fd)
     pid1 = _read_status(ours, deadline)["child-pid"]
     pid1_fd = os.pidfd_open(pid1)
     try:
         if message["base"] is not None:
             _take_off()
-            _map_ids(pid1, message["base"], message["count"])
+            map_ids(pid1, 0, message["base"], message["count"])
             ours.send(b"x")  # bwrap waits for it
         ours.close()
         _wait_until_ready(bwrap, pid1, deadline)
@@ -107,11 +119,48 @@ def first_children(pid: int) -> list[int]:
         os.close(fd)
 
 
-def _memfd(content: bytes) -> int:
-    fd = os.memfd_create("arguments", os.MFD_CLOEXEC)
+def _memfd(name: str, content: bytes) -> int:
+    fd = os.memfd_create(name, os.MFD_CLOEXEC)
     os.write(fd, content)
     os.lseek(fd, 0, os.SEEK_SET)
     return fd
+
+
+def _show_image(image: Message, base: int, count: int) -> None:
+    """Mount an image where bwrap finds it, with the ids that it has on disk as those of the range.
+
+    In a mount namespace of its own, which goes with bwrap.
+    """
+    kernel.unshare(kernel.CLONE_NEWNS)
+    kernel.make_mounts_private()
+    namespace = _user_namespace(image["base"], base, count)
+    try:
+        kernel.mount_mapped(image["source"], image["target"], namespace)
+    finally:
+        os.close(namespace)
+
+
+def _user_namespace(inside: int, outside: int, count: int) -> int:
+    """Return a user namespace that maps ids; it needs a process only until it is open."""
+    ours, theirs = socket.socketpair()
+    child = os.fork()
+    if child == 0:
+        try:
+            kernel.unshare(kernel.CLONE_NEWUSER)
+            theirs.send(b"x")
+            theirs.recv(1)
+        finally:
+            os._exit(0)
+    theirs.close()
+    with ours:
+        try:
+            if not ours.recv(1):
+                raise FailedStartError("no user namespace can be made")
+            map_ids(child, inside, outside, count)
+            return os.open(f"/proc/{child}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+        finally:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
 
 
 def _wear(base: int | None) -> None:
@@ -129,10 +178,11 @@ def _take_off() -> None:
     os.setresuid(-1, 0, -1)
 
 
-def _map_ids(pid: int, base: int, count: int) -> None:
+def map_ids(pid: int, inside: int, outside: int, count: int) -> None:
+    """Say which ids of the user namespace of *pid* are which of ours."""
     for name in ("uid_map", "gid_map"):
         fd = os.open(f"/proc/{pid}/{name}", os.O_WRONLY | os.O_CLOEXEC)
-        os.write(fd, f"0 {base} {count}".encode())
+        os.write(fd, f"{inside} {outside} {count}".encode())
         os.close(fd)
 
 

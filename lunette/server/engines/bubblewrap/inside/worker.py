@@ -16,7 +16,6 @@ import signal
 import socket
 import time
 from collections.abc import Callable
-from typing import Any
 
 from lunette.server.engines.bubblewrap.inside import files, kernel, wire
 from lunette.server.engines.bubblewrap.inside.launching import (
@@ -25,6 +24,7 @@ from lunette.server.engines.bubblewrap.inside.launching import (
     first_children,
     launch,
 )
+from lunette.server.engines.bubblewrap.inside.spawning import Limits, set_limits, spawn
 from lunette.server.engines.bubblewrap.inside.wire import MARKER, Message
 
 __all__ = ["Worker"]
@@ -49,10 +49,13 @@ class Worker:
             if signal.getsignal(number) == signal.SIG_IGN
         ]
         self._working_dir = "/"
+        self._limits: Limits = {}
+        self._key: str | None = None  # of the service, that is being seen to
         self._operations: dict[str, Callable[[Message, list[int]], tuple[Message, list[int]]]] = {
             "work": self._work,
             "exec": self._exec,
             "freeze": self._freeze,
+            "signal": self._signal,
             "open": self._open,
             "begin": self._uploads.begin,
             "commit": self._uploads.commit,
@@ -67,7 +70,7 @@ class Worker:
         try:
             launched = self._start(*received)
         except (OSError, FailedStartError) as error:
-            wire.send(self._sock, {"error": str(error), "working_dir": self._working_dir})
+            wire.send(self._sock, {"error": str(error), "key": self._key})
             return
         self._report_ready(launched)
         try:
@@ -83,7 +86,7 @@ class Worker:
         try:
             _limit_first(launched.pid1, message["processes"])
             _become(message["base"])
-            kernel.enter_namespaces(launched.pid1)
+            kernel.enter_namespaces(launched.pid1, lambda: self._furnish(message))
             self._settle(message)
         except BaseException:
             _kill(launched.pid1_fd)
@@ -93,19 +96,39 @@ class Worker:
     def _settle(self, message: Message) -> None:
         """Inside now: become what a command may be, for good."""
         os.chdir("/")
+        # No single file can be larger than all together may be: that takes no watching.
+        set_limits({**_limits(message["processes"]), **_largest_file(message["disk"])})
+        self._limits = _ulimits(message["ulimits"])
+        kernel.limit_capabilities(message["capabilities"])
         if message["base"] is not None:
             _forbid_user_namespaces()
-            _become(0)
-        _limit_resources(message["processes"])
-        kernel.drop_capabilities(message["capabilities"])
+            _become_user(**message["user"])
+        kernel.set_capabilities(message["capabilities"] if os.getuid() == 0 else 0)
         kernel.no_new_privileges()
         kernel.set_seccomp()
         kernel.set_dumpable(False)
         self._null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
-        self._work(message, [])
+        self._working_dir = message["working_dir"]
+
+    def _furnish(self, message: Message) -> None:
+        """Inside, where every link resolves: mount what bwrap cannot without following links of
+        the image, and make the working directory, while nothing of the sandbox runs yet.
+        """
+        os.chdir("/")
+        for tmpfs in message["tmpfs"]:
+            self._key = "tmpfs"
+            os.makedirs(tmpfs["path"], exist_ok=True)
+            kernel.mount_tmpfs(tmpfs["path"], tmpfs["options"], tmpfs["flags"])
+        self._key = "working_dir"
+        os.makedirs(message["working_dir"], exist_ok=True)
+        self._key = "read_only"
+        for path in message["read_only"]:
+            kernel.remount_read_only(path)
+        self._key = None
 
     def _work(self, message: Message, _: list[int]) -> tuple[Message, list[int]]:
         """Make `working_dir`, and start from there."""
+        self._key = "working_dir"
         self._working_dir = message["working_dir"]
         os.makedirs(self._working_dir, exist_ok=True)
         return {}, []
@@ -185,6 +208,12 @@ class Worker:
         _, status = os.waitpid(_fork_into(_stop_everybody), 0)
         return {"frozen": status == 0}, []
 
+    def _signal(self, message: Message, _: list[int]) -> tuple[Message, list[int]]:
+        """Signal a command, if it is still there; until it is reaped its pid is its own."""
+        if message["pid"] in self._commands:
+            os.kill(message["pid"], message["number"])
+        return {}, []
+
     def _open(self, message: Message, _: list[int]) -> tuple[Message, list[int]]:
         fd = files.open_for_reading(message["path"])
         return {"size": os.fstat(fd).st_size}, [fd]
@@ -194,15 +223,12 @@ class Worker:
         env: dict[str, str] = message["env"]
         os.chdir(os.path.join(self._working_dir, message["cwd"] or ""))
         try:
-            program = _find(message["argv"][0], env.get("PATH", os.defpath))
-            pid = os.posix_spawn(
-                program,
+            pid = spawn(
                 message["argv"],
                 env,
-                file_actions=_standard_streams(stdin, stdout, stderr),
-                setsid=True,
-                setsigmask=(),
-                setsigdef=self._ignored,
+                (stdin, stdout, stderr),
+                ignored=self._ignored,
+                limits=self._limits,
             )
         except OSError as error:
             return {"errno": error.errno, "program": message["argv"][0]}, []
@@ -231,26 +257,9 @@ def _fork_into(work: Callable[[], None]) -> int:
 
 
 def _stop_everybody() -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(-1, signal.SIGSTOP)  # not this process and not pid 1
-
-
-def _standard_streams(*fds: int) -> list[tuple[Any, ...]]:
-    return [(os.POSIX_SPAWN_DUP2, fd, target) for target, fd in enumerate(fds)]
-
-
-def _find(program: str, path: str) -> str:
-    """Look *program* up as a shell does: in *path*, inside the sandbox."""
-    if "/" in program:
-        return program
-    found: OSError = FileNotFoundError(2, os.strerror(2), program)
-    for directory in path.split(os.pathsep):
-        candidate = os.path.join(directory or ".", program)
-        if os.path.isfile(candidate):
-            if os.access(candidate, os.X_OK):
-                return candidate
-            found = PermissionError(13, os.strerror(13), program)
-    raise found
+    # Not this process and not pid 1; nobody else may be there, or only what is not the user's.
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(-1, signal.SIGSTOP)
 
 
 def _become(base: int | None) -> None:
@@ -262,6 +271,13 @@ def _become(base: int | None) -> None:
     os.setresuid(base, base, base)
 
 
+def _become_user(uid: int, gid: int, groups: list[int]) -> None:
+    """Become a user of the sandbox; one that is not root loses every capability by it."""
+    os.setgroups(groups)
+    os.setresgid(gid, gid, gid)
+    os.setresuid(uid, uid, uid)
+
+
 def _forbid_user_namespaces() -> None:
     """bwrap's own switch for it is not to be had together with a range of ids."""
     fd = os.open("/proc/sys/user/max_user_namespaces", os.O_WRONLY | os.O_CLOEXEC)
@@ -270,7 +286,8 @@ def _forbid_user_namespaces() -> None:
 
 
 def _kill(pidfd: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
+    # Where commands are not root, this process is not either; then pid 1 cannot be traced.
+    with contextlib.suppress(ProcessLookupError, PermissionError):
         signal.pidfd_send_signal(pidfd, signal.SIGKILL)
 
 
@@ -278,25 +295,32 @@ def _limit_first(pid1: int, processes: int) -> None:
     """Limit who was there before: by tracing them a command can have them fork."""
     for pid in (pid1, *first_children(pid1)):
         for number, limit in _limits(processes).items():
-            resource.prlimit(pid, number, (limit, limit))
+            resource.prlimit(pid, number, limit)
 
 
-def _limit_resources(processes: int) -> None:
-    """Set what every command inherits."""
-    for number, limit in _limits(processes).items():
-        resource.setrlimit(number, (limit, limit))
+def _largest_file(size: int) -> Limits:
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    return {resource.RLIMIT_FSIZE: (size, size)} if hard == resource.RLIM_INFINITY else {}
 
 
-def _limits(processes: int) -> dict[int, int]:
+def _ulimits(wanted: dict[str, list[int]]) -> Limits:
+    return {
+        getattr(resource, f"RLIMIT_{name.upper()}"): (soft, hard)
+        for name, (soft, hard) in wanted.items()
+    }
+
+
+def _limits(processes: int) -> dict[int, tuple[int, int]]:
     wanted = {
         resource.RLIMIT_NOFILE: _MAX_OPEN_FILES,
         resource.RLIMIT_CORE: 0,
         resource.RLIMIT_NPROC: processes,
     }
     hard = {number: resource.getrlimit(number)[1] for number in wanted}
-    return {
+    least = {
         n: w if hard[n] == resource.RLIM_INFINITY else min(w, hard[n]) for n, w in wanted.items()
     }
+    return {number: (limit, limit) for number, limit in least.items()}
 
 
 def _text(filename: object) -> str | None:

@@ -1,0 +1,65 @@
+"""Whose commands a sandbox runs: names are looked up in the image's own passwd and group."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from attrs import frozen
+
+from lunette.server.engines.protocol import NotSupportedError
+
+__all__ = ["User", "find_user"]
+
+_END = 65_536
+
+
+@frozen
+class User:
+    """Ids as the sandbox has them."""
+
+    uid: int
+    gid: int
+    groups: tuple[int, ...]
+    home: str
+
+
+def find_user(wanted: str | None, passwd: str, group: str) -> User:
+    """Return the user that *wanted*, `user[:group]` with names or numbers, means; None is root.
+
+    As Docker does: a number that passwd does not know is a user of group 0 without a home, and a
+    group that is named is the only one.
+    """
+    name, colon, group_name = (wanted or "0").partition(":")
+    entry = _entry(name or "0", _lines(passwd, 7))
+    groups = _lines(group, 4)
+    gid, home = (_number(entry[3]), entry[5] or "/") if entry else (0, "/")
+    more: tuple[int, ...] = ()
+    if colon and group_name:
+        found = _entry(group_name, groups)
+        gid = _number(found[2]) if found else _id(group_name, "group", wanted)
+    elif entry:
+        more = tuple(_number(g[2]) for g in groups if entry[0] in g[3].split(","))
+    uid = _number(entry[2]) if entry else _id(name, "user", wanted)
+    return User(uid, gid, more, home)
+
+
+def _lines(text: str, fields: int) -> list[list[str]]:
+    split = (line.strip().split(":") for line in text.splitlines())
+    return [line for line in split if len(line) >= fields and line[2].isdecimal()]
+
+
+def _entry(wanted: str, lines: Iterable[list[str]]) -> list[str] | None:
+    """The line of a name or of a number, the first that fits."""
+    return next((line for line in lines if wanted in (line[0], line[2])), None)
+
+
+def _id(text: str, what: str, wanted: str | None) -> int:
+    if not text.isdecimal():
+        raise NotSupportedError("user", f"user {wanted!r}: the image knows no {what} {text!r}")
+    return _number(text)
+
+
+def _number(text: str) -> int:
+    if len(text) > 10 or int(text) >= _END:
+        raise NotSupportedError("user", f"the id {text[:20]} is not below {_END}")
+    return int(text)

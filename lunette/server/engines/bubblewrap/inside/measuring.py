@@ -1,0 +1,188 @@
+"""How much disk sandboxes use, measured by a process of its own, since that may take seconds.
+
+There is no quota that an ordinary user could set: trees are walked, and files looked for that have
+no name any more but are still open.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import resource
+import socket
+import stat
+from collections.abc import Generator, Iterator
+
+from lunette.server.engines.bubblewrap.inside import kernel, wire
+from lunette.server.engines.bubblewrap.inside.wire import Message
+
+__all__ = ["TOO_DEEP", "Measurer"]
+
+# Deeper than any path is long: no program gets there by accident.
+TOO_DEEP = -1
+_DEEPEST = 2048
+_BLOCK = 512  # bytes, of st_blocks in stat(2)
+_NICE = 19
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class _TooDeepError(Exception):
+    """There are directories below each other that are more than can be open."""
+
+
+class Measurer:
+    """Answers with the bytes of each of `trees`: a `path`, the sandbox's `pid1`, and whether its
+    root is `overlay`.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+
+    def serve(self) -> None:
+        os.nice(_NICE)
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        while received := wire.receive(self._sock):
+            message, _ = received
+            wire.send(self._sock, {"id": message["id"], "bytes": _measure(message["trees"])})
+
+
+def _measure(trees: list[Message]) -> list[int]:
+    named = _in_child(trees)
+    nameless = [_nameless(tree) for tree in trees]
+    return [
+        TOO_DEEP if n == TOO_DEEP else n + more for n, more in zip(named, nameless, strict=True)
+    ]
+
+
+def _in_child(trees: list[Message]) -> list[int]:
+    """Walk trees as somebody whom no mode keeps out, which this process must not become: then it
+    could not look at the sandbox's processes any more.
+    """
+    reading, writing = os.pipe2(os.O_CLOEXEC)
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.close(reading)
+            _let_no_mode_keep_out()
+            content = json.dumps([_used(tree["path"]) for tree in trees]).encode()
+            with open(writing, "wb") as file:
+                file.write(content)
+        finally:
+            os._exit(0)
+    os.close(writing)
+    with open(reading, "rb") as file:
+        content = file.read()
+    # This process ignores the ends of its children, as its parent did: the kernel reaps them.
+    found: list[int] = json.loads(content) if content else [0] * len(trees)
+    return found
+
+
+def _let_no_mode_keep_out() -> None:
+    """Who is not root can be it over its own files, in a user namespace."""
+    uid, gid = os.geteuid(), os.getegid()
+    if uid == 0:
+        return
+    with contextlib.suppress(OSError):
+        kernel.unshare(kernel.CLONE_NEWUSER)
+        _write("/proc/self/setgroups", "deny")
+        _write("/proc/self/uid_map", f"0 {uid} 1")
+        _write("/proc/self/gid_map", f"0 {gid} 1")
+
+
+def _write(path: str, text: str) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, text.encode())
+    finally:
+        os.close(fd)
+
+
+def _used(path: str) -> int:
+    """Return the bytes that a tree takes on the disk; files with several names count once."""
+    try:
+        return sum(_sizes(path))
+    except _TooDeepError:
+        return TOO_DEEP
+    except FileNotFoundError:  # destroyed meanwhile
+        return 0
+
+
+def _sizes(path: str) -> Generator[int]:
+    """Go through a tree that somebody hostile may be changing: nothing is followed by its name."""
+    seen: set[int] = set()
+    way = [_Directory(os.open(path, _DIRECTORY))]
+    try:
+        yield from way[-1].sizes(seen)
+        while way:
+            name = next(way[-1].directories, None)
+            if name is None:
+                way.pop().close()
+                continue
+            if len(way) >= _DEEPEST:
+                raise _TooDeepError
+            with contextlib.suppress(OSError):  # it changed, or is not ours to see
+                way.append(_Directory(os.open(name, _DIRECTORY, dir_fd=way[-1].fd)))
+                yield from way[-1].sizes(seen)
+    finally:
+        for directory in way:
+            directory.close()
+
+
+class _Directory:
+    """An open directory, and those in it that are still to be gone through."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self._found: list[str] = []
+        self.directories: Iterator[str] = iter(())
+
+    def sizes(self, seen: set[int]) -> Generator[int]:
+        yield os.fstat(self.fd).st_blocks * _BLOCK
+        with os.scandir(self.fd) as entries:
+            for entry in entries:
+                with contextlib.suppress(OSError):
+                    yield self._size(entry, seen)
+        self.directories = iter(self._found)
+
+    def _size(self, entry: os.DirEntry[str], seen: set[int]) -> int:
+        if entry.is_dir(follow_symlinks=False):
+            self._found.append(entry.name)
+            return 0
+        found = entry.stat(follow_symlinks=False)
+        if found.st_nlink > 1:
+            if found.st_ino in seen:
+                return 0
+            seen.add(found.st_ino)
+        return found.st_blocks * _BLOCK
+
+    def close(self) -> None:
+        os.close(self.fd)
+
+
+def _nameless(tree: Message) -> int:
+    """Return the bytes of files on the sandbox's disk that only open descriptors still hold."""
+    try:
+        devices = {os.stat(tree["path"]).st_dev}
+        if tree["overlay"]:
+            devices.add(os.stat(f"/proc/{tree['pid1']}/root/").st_dev)
+        inside = os.readlink(f"/proc/{tree['pid1']}/ns/pid")
+    except OSError:
+        return 0
+    found: dict[tuple[int, int], int] = {}
+    for pid in filter(str.isdecimal, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            if os.readlink(f"/proc/{pid}/ns/pid") == inside:
+                found |= _open_nameless(pid, devices)
+    return sum(found.values())
+
+
+def _open_nameless(pid: str, devices: set[int]) -> dict[tuple[int, int], int]:
+    found: dict[tuple[int, int], int] = {}
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(OSError):
+            file = os.stat(f"/proc/{pid}/fd/{fd}")
+            if file.st_nlink == 0 and file.st_dev in devices and stat.S_ISREG(file.st_mode):
+                found[file.st_dev, file.st_ino] = file.st_blocks * _BLOCK
+    return found
