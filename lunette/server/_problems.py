@@ -16,11 +16,13 @@ from lunette.server.engines.protocol import (
     CommandNotRunnableError,
     EngineUnavailableError,
     NoCapacityError,
+    NoSpaceError,
     NotARegularFileError,
     NotSupportedError,
     State,
     Status,
 )
+from lunette.server.images.errors import ImageError
 
 __all__ = ["Problem", "as_problem", "engine_problem", "file_errors", "gone", "host_problem"]
 
@@ -49,6 +51,20 @@ _FILE_PROBLEMS = {
     errno.EOVERFLOW: (413, "file_too_large"),
     errno.ENOSPC: (507, "no_space"),
     errno.EDQUOT: (507, "no_space"),
+}
+
+_IMAGE_PROBLEMS = {
+    "invalid_reference": (422, "invalid_service"),
+    "not_found": (404, "image_not_found"),
+    "denied": (403, "registry_denied"),
+    "registry": (502, "registry_error"),
+    "invalid_image": (422, "invalid_image"),
+    "platform": (422, "not_supported"),
+    "no_space": (507, "no_space"),
+    "in_use": (409, "image_in_use"),
+    "store": (503, "engine_unavailable"),
+    # A process that died, perhaps of too little memory.
+    "image": (503, "no_capacity"),
 }
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
@@ -130,10 +146,15 @@ def engine_problem(error: Exception) -> Problem | None:
     match error:
         case NotSupportedError():
             return Problem(422, "not_supported", str(error), key=error.key)
+        case NoSpaceError():
+            return Problem(507, "no_space", str(error))
         case NoCapacityError():
             return Problem(503, "no_capacity", str(error) or "no capacity")
         case EngineUnavailableError():
             return Problem(503, "engine_unavailable", str(error))
+        case ImageError():
+            status, code = _IMAGE_PROBLEMS.get(error.kind, (500, "internal_error"))
+            return Problem(status, code, str(error), key="image")
         case CommandNotRunnableError():  # of the service; exec answers this with 126 or 127
             return Problem(422, "invalid_service", str(error), key="command")
         case _:

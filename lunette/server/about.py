@@ -53,7 +53,10 @@ def _describe(engine: Engine) -> dict[str, Any]:
         "images": list(capabilities.images),
         "service_keys": sorted(supported_keys(capabilities)),
         "network_modes": list(capabilities.network_modes),
+        "pulls_images": capabilities.pulls_images,
+        "platform": capabilities.platform,
         "limits": {
+            **capabilities.limits,
             "json_body": JSON_BODY_LIMIT,
             "output": OUTPUT_LIMIT,
             "output_limit": LARGEST_OUTPUT_LIMIT,

@@ -15,6 +15,7 @@ from lunette.server._problems import Problem
 from lunette.server.about import About
 from lunette.server.commands import Commands
 from lunette.server.files import Files
+from lunette.server.images.endpoints import ImageEndpoints
 from lunette.server.registry import Registry
 from lunette.server.sandboxes import Sandboxes
 
@@ -38,7 +39,10 @@ def create_app(registry: Registry, *, access: Access | None = None) -> ASGIApp:
             await registry.aclose()
 
     # The first match wins, and commands are what there is most of.
-    tags = (Commands(registry), Files(registry), Sandboxes(registry), About(registry))
+    tags = (
+        *(Commands(registry), Files(registry), Sandboxes(registry)),
+        *(ImageEndpoints(registry), About(registry)),
+    )
     routes = [Route(path, resource) for tag in tags for path, resource in tag.resources().items()]
     router = Router(routes, redirect_slashes=False, default=_unknown, lifespan=lifespan)
     return Guard(router, access)

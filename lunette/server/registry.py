@@ -21,6 +21,7 @@ from lunette.server.engines.protocol import (
     State,
     Status,
 )
+from lunette.server.images.image import Progress
 from lunette.server.runs import Runs, seen
 from lunette.server.spec import ServiceSpec
 from lunette.server.store import KEY_SECONDS, Store
@@ -47,6 +48,8 @@ class Sandbox:
     created_at: datetime = field(factory=lambda: datetime.now(UTC))
     status: Status = field(factory=lambda: Status(state=State.PENDING))
     handle: Handle | None = None
+    progress: Progress | None = None  # of what `preparing` waits for
+    preparing: asyncio.Task[None] | None = None
     creation: asyncio.Task[None] | None = None
     destruction: asyncio.Task[None] | None = None
 
@@ -96,6 +99,9 @@ class Registry:
                 await self._starting
                 for task in self._background:
                     task.cancel()
+                for sandbox in self._sandboxes.values():
+                    if sandbox.preparing is not None:
+                        sandbox.preparing.cancel()
                 if self._engine is not None:
                     await self._engine.aclose()
         except TimeoutError:
@@ -274,10 +280,33 @@ class Registry:
 
     async def _create(self, engine: Engine, sandbox: Sandbox) -> Handle:
         try:
+            await self._prepare(engine, sandbox)
             return await engine.create(sandbox.spec.sandbox)
         except OSError as error:  # of the host: inside there is nothing yet
             logger.exception("[%s] could not be made", sandbox.id)
             raise host_problem(error) from error
+
+    async def _prepare(self, engine: Engine, sandbox: Sandbox) -> None:
+        """Get what takes long; a DELETE meanwhile ends it."""
+
+        def report(progress: Progress) -> None:
+            if sandbox.preparing is not None:
+                sandbox.progress = progress
+
+        if sandbox.destruction is not None:
+            raise gone(sandbox.id)
+        preparing = engine.prepare(sandbox.spec.sandbox, report)
+        sandbox.preparing = asyncio.create_task(preparing)
+        try:
+            await sandbox.preparing
+        except asyncio.CancelledError:
+            if sandbox.destruction is not None:
+                raise gone(sandbox.id) from None
+            if (task := asyncio.current_task()) is not None and task.cancelling():
+                raise
+            raise Problem(503, "engine_unavailable", "the server is closing") from None
+        finally:
+            sandbox.progress = sandbox.preparing = None
 
     async def _made(self, sandbox: Sandbox, wait: float | None) -> None:
         await _wait_for_creation(sandbox, wait)
@@ -288,6 +317,8 @@ class Registry:
 
     async def _end(self, sandbox: Sandbox) -> None:
         engine = await self.engine()
+        if sandbox.preparing is not None:
+            sandbox.preparing.cancel()
         if sandbox.creation is not None:
             await asyncio.wait([sandbox.creation])
         try:

@@ -5,17 +5,15 @@ from __future__ import annotations
 import asyncio
 import re
 import uuid
-from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
-from starlette.formparsers import MultiPartException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Message
 
-from lunette.server import _contract, _json
-from lunette.server._bodies import JSON_BODY_LIMIT, raw, read_unchecked_json, require_media_type
+from lunette.server import _contract
 from lunette.server._bodies import read_json as read_checked_json
+from lunette.server._bodies import read_unchecked_json
+from lunette.server._form import fields_of, read_form, service_of
 from lunette.server._json import answer
 from lunette.server._problems import Problem
 from lunette.server._resource import Resource
@@ -59,7 +57,7 @@ class Sandboxes:
             raise Problem(422, "invalid_request", detail, key="sandbox_id")
         body: Any = await read_unchecked_json(request)
         engine = await self._registry.engine()
-        check_keys(_fields(body).get("service"), engine.capabilities)
+        check_keys(fields_of(body).get("service"), engine.capabilities)
         _contract.check_body("create_sandbox", body)
         spec = read_service(sandbox_id, body["service"], engine.capabilities)
         sandbox, is_new = await self._registry.create(spec, wait=preferred_wait(request))
@@ -70,7 +68,7 @@ class Sandboxes:
         return answer(_info(sandbox, engine.name), 201 if is_new else 200)
 
     async def _create_from_form(self, request: Request) -> Response:
-        service = _service(await _form(request))
+        service = service_of(await read_form(request))
         engine = await self._registry.engine()
         spec = read_service(_id_of_form(request), service, engine.capabilities)
         sandbox, _ = await self._registry.create(spec)
@@ -141,41 +139,8 @@ def _info(sandbox: Sandbox, engine: str) -> dict[str, Any]:
     }
     if sandbox.status.reason is not None:
         info["reason"] = sandbox.status.reason
+    if sandbox.progress is not None:
+        info["progress"] = sandbox.progress.to_json()
     if sandbox.status.exit_code is not None:
         info["exit_code"] = sandbox.status.exit_code
     return info
-
-
-async def _form(request: Request) -> dict[str, str]:
-    require_media_type(request, "multipart/form-data", "application/x-www-form-urlencoded")
-    body = raw(request, JSON_BODY_LIMIT)
-
-    async def receive() -> Message:
-        chunk = await anext(body, b"")
-        return {"type": "http.request", "body": chunk, "more_body": bool(chunk)}
-
-    bounded = Request(request.scope, receive)
-    try:
-        async with bounded.form(max_files=1, max_fields=16, max_part_size=JSON_BODY_LIMIT) as form:
-            for key in ("build_context", "dockerfile"):
-                if key in form:
-                    raise Problem(422, "not_supported", "images are not built here", key=key)
-            return {key: value for key, value in form.items() if isinstance(value, str)}
-    except MultiPartException as error:
-        raise Problem(400, "bad_request", f"the body is no form: {error.message}") from None
-
-
-def _service(form: dict[str, str]) -> object:
-    if "service" not in form:
-        return {"image": form["image"]} if "image" in form else {}
-    try:
-        service: object = _json.decode(form["service"].encode())
-    except ValueError as error:
-        detail = f"'service' is no JSON: {error}"
-        raise Problem(422, "invalid_request", detail, key="service") from None
-    fields = _fields(service)
-    return {"image": form["image"], **fields} if fields and "image" in form else service
-
-
-def _fields(value: object) -> Mapping[str, Any]:
-    return cast(Mapping[str, Any], value) if isinstance(value, Mapping) else {}

@@ -3,30 +3,35 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
-from typing import Any, cast
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar, cast
 
 from attrs import frozen
 
 from lunette import _compose
-from lunette.server import _contract
+from lunette.server import _compose_values, _contract
 from lunette.server._problems import Problem
 from lunette.server.engines.protocol import Capabilities, SandboxSpec
+from lunette.server.images.errors import InvalidReferenceError
+from lunette.server.images.reference import Reference
 
 __all__ = ["ServiceSpec", "check_keys", "read_service", "supported_keys"]
 
-_READ_BY_US = frozenset(
-    {
-        "command",
-        "entrypoint",
-        "environment",
-        "hostname",
-        "image",
-        "labels",
-        "network_mode",
-        "working_dir",
-    }
-)
+T = TypeVar("T")
+
+_NAMES = """
+    command deploy entrypoint environment extra_hosts hostname image init labels network_mode
+    pids_limit platform pull_policy read_only shm_size stop_grace_period stop_signal storage_opt
+    tmpfs ulimits user working_dir
+"""
+_READ_BY_US = frozenset(_NAMES.split())
+_PULL_POLICIES = {"missing": "missing", "if_not_present": "missing"} | {
+    name: name for name in ("always", "never")
+}
+_LONGEST_GRACE = 60.0
+_LIMITS = "deploy.resources.limits"
+# What is the same there and as a key of its own.
+_DEPLOYED = {"pids": "pids_limit", "memory": "mem_limit", "cpus": "cpus"}
 
 # They name files on the client's disk: only the client may open them.
 _CLIENT_KEYS = frozenset({"build", "env_file", "extends", "label_file"})
@@ -70,25 +75,141 @@ def read_service(sandbox_id: str, value: object, capabilities: Capabilities) -> 
     _contract.check_service(value)
     service = cast(Mapping[str, Any], value)
     _check_values(service, capabilities)
-    sandbox = SandboxSpec(
+    return ServiceSpec(
+        _sandbox(sandbox_id, service, capabilities),
+        _labels(service.get("labels", {})),
+        _without_values(service),
+    )
+
+
+def _sandbox(
+    sandbox_id: str, service: Mapping[str, Any], capabilities: Capabilities
+) -> SandboxSpec:
+    return SandboxSpec(
         id=sandbox_id,
         image=service["image"],
+        pull_policy=_pull_policy(service),
         command=_command(service),
-        working_dir=service.get("working_dir", "/workspace"),
+        working_dir=service.get("working_dir"),
         environment=_environment(service.get("environment", {})),
         hostname=service.get("hostname", "sandbox"),
+        extra_hosts=_read(service, "extra_hosts", _compose_values.hosts) or (),
+        user=_user(service),
+        read_only=service.get("read_only", False),
+        tmpfs=_read(service, "tmpfs", _compose_values.tmpfs_entries) or (),
+        shm_size=_read(service, "shm_size", _compose_values.size),
+        pids_limit=_processes(service, capabilities),
+        disk=_disk(service, capabilities),
+        ulimits=_read(service, "ulimits", _compose_values.ulimits) or {},
+        stop_signal=_read(service, "stop_signal", _compose_values.signal_number),
+        stop_grace_period=_grace(service),
     )
-    return ServiceSpec(sandbox, _labels(service.get("labels", {})), _without_values(service))
 
 
 def _check_values(service: Mapping[str, Any], capabilities: Capabilities) -> None:
-    image = service["image"]
-    if image not in capabilities.images:
-        known = ", ".join(capabilities.images)
-        raise _not_supported("image", f"there is no image '{image}' here, only: {known}")
+    _check_image(service["image"], capabilities)
     mode = service.get("network_mode", "none")
     if mode not in capabilities.network_modes:
         raise _not_supported("network_mode", f"'network_mode: {mode}' is not supported")
+    platform = service.get("platform")
+    if platform is not None and not _is_ours(platform, capabilities.platform):
+        detail = f"'platform: {platform}' does not run here, only {capabilities.platform}"
+        raise _not_supported("platform", detail)
+    if "deploy" in service:
+        _check_deploy(service["deploy"], capabilities)
+
+
+def _check_image(image: str, capabilities: Capabilities) -> None:
+    if image in capabilities.images:
+        return
+    if not capabilities.pulls_images:
+        known = ", ".join(capabilities.images)
+        raise _not_supported("image", f"there is no image '{image}' here, only: {known}")
+    try:
+        Reference.parse(image)
+    except InvalidReferenceError as error:
+        raise _invalid("image", str(error)) from None
+
+
+def _is_ours(platform: str, ours: str) -> bool:
+    wanted = platform.lower().split("/")
+    return wanted == ours.split("/")[: len(wanted)]
+
+
+def _check_deploy(deploy: Mapping[str, Any], capabilities: Capabilities) -> None:
+    """Let nothing through but the limits that a key of their own would bring too."""
+    supported = supported_keys(capabilities)
+    limits = deploy.get("resources", {}).get("limits", {})
+    for path, part, known in (
+        ("deploy", deploy, {"resources"}),
+        ("deploy.resources", deploy.get("resources", {}), {"limits"}),
+        (_LIMITS, limits, {k for k, v in _DEPLOYED.items() if v in supported}),
+    ):
+        for key in part:
+            if key not in known and not key.startswith("x-"):
+                raise _not_supported(
+                    f"{path}.{key}", f"this server does not support '{path}.{key}'"
+                )
+
+
+def _read(
+    service: Mapping[str, Any], key: str, read: Callable[[Any], T], *, within: str = ""
+) -> T | None:
+    """Read the value of *key*, if it has one; *within* is the path to *service*."""
+    value = service.get(key)
+    if value is None:
+        return None
+    try:
+        return read(value)
+    except ValueError as error:
+        raise _invalid(f"{within}{key}", f"'{within}{key}': {error}") from None
+
+
+def _pull_policy(service: Mapping[str, Any]) -> Any:
+    policy = service.get("pull_policy", "missing")
+    if policy not in _PULL_POLICIES:
+        known = ", ".join(_PULL_POLICIES)
+        raise _not_supported("pull_policy", f"'pull_policy: {policy}' is none of: {known}")
+    return _PULL_POLICIES[policy]
+
+
+def _user(service: Mapping[str, Any]) -> str | None:
+    user = service.get("user")
+    return None if user is None else str(user)
+
+
+def _processes(service: Mapping[str, Any], capabilities: Capabilities) -> int | None:
+    deployed = service.get("deploy", {}).get("resources", {}).get("limits", {})
+    found = _read(service, "pids_limit", _compose_values.count)
+    again = _read(deployed, "pids", _compose_values.count, within=f"{_LIMITS}.")
+    if found is not None and again is not None and found != again:
+        raise _invalid("pids_limit", "'pids_limit' and 'deploy.resources.limits.pids' differ")
+    wanted = again if found is None else found
+    most = capabilities.limits.get("processes", 0)
+    if wanted is not None and not 1 <= wanted <= most:
+        detail = f"'pids_limit: {wanted}' is not between 1 and {most}; there is no unlimited here"
+        raise _not_supported("pids_limit", detail)
+    return wanted
+
+
+def _disk(service: Mapping[str, Any], capabilities: Capabilities) -> int | None:
+    options: Mapping[str, Any] = service.get("storage_opt", {})
+    for key in options:
+        if key != "size":
+            raise _not_supported(f"storage_opt.{key}", f"'storage_opt' has 'size' here, no '{key}'")
+    wanted = _read(options, "size", _compose_values.size, within="storage_opt.")
+    most = capabilities.limits.get("disk", 0)
+    if wanted is not None and wanted > most:
+        raise _not_supported("storage_opt.size", f"a sandbox may use {most} bytes of disk at most")
+    return wanted
+
+
+def _grace(service: Mapping[str, Any]) -> float:
+    found = _read(service, "stop_grace_period", _compose_values.seconds)
+    if found is not None and found > _LONGEST_GRACE:
+        detail = f"'stop_grace_period' is over {_LONGEST_GRACE:.0f} seconds"
+        raise _not_supported("stop_grace_period", detail)
+    return 10.0 if found is None else found
 
 
 def _command(service: Mapping[str, Any]) -> tuple[str, ...] | None:

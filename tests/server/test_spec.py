@@ -27,7 +27,7 @@ def _refused(service: Any) -> tuple[str, str | None]:
 def test_an_image_is_enough() -> None:
     found = _read().sandbox
     assert (found.id, found.image, found.command) == ("id", "host", None)
-    assert (found.working_dir, found.hostname, found.environment) == ("/workspace", "sandbox", {})
+    assert (found.working_dir, found.hostname, found.environment) == (None, "sandbox", {})
 
 
 @pytest.mark.parametrize(

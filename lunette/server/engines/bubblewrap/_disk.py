@@ -7,6 +7,7 @@ seconds, and ended.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -21,6 +22,9 @@ from lunette.server.settings import FREE_DISK
 
 __all__ = ["DiskWatch", "check_free"]
 
+logger = logging.getLogger(__name__)
+
+_EXPECTED = (DeadChannelError, NoCapacityError)
 _SHORTEST_PAUSE = 1.0
 _REST = 20  # pauses for every moment of measuring, so that it takes no more than 5 % of a processor
 _TOGETHER = 16
@@ -59,16 +63,22 @@ class DiskWatch:
                 took = time.monotonic() - begun
                 await asyncio.sleep(max(_SHORTEST_PAUSE, took * _REST))
         finally:
-            if self._channel is not None:
-                self._channel.close()
+            self._hang_up()
 
     async def _round(self) -> None:
         found = self._sandboxes()
         for first in range(0, len(found), _TOGETHER):
             try:
                 await self._measure(found[first : first + _TOGETHER])
-            except (DeadChannelError, NoCapacityError):
-                self._channel = None  # the next round has another process
+            except Exception as error:  # whatever it is, disks are watched for ever
+                level = logging.DEBUG if isinstance(error, _EXPECTED) else logging.ERROR
+                logger.log(level, "disks could not be measured", exc_info=error)
+                self._hang_up()  # the next round has another process
+
+    def _hang_up(self) -> None:
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = None
 
     async def _measure(self, sandboxes: Sequence[BubblewrapSandbox]) -> None:
         if self._channel is None:

@@ -23,7 +23,9 @@ from lunette.server.engines.protocol import (
 __all__ = ["PROCESSES", "check_limits", "make_disk", "start_message"]
 
 PROCESSES = 4096  # a sandbox
+_FEWEST = 5  # bwrap, the first two inside, their worker, and a command
 _SHOWN = "image"
+_OWN = ("fsize", "nproc")
 
 
 def start_message(
@@ -90,8 +92,17 @@ def _tmpfs(entry: Tmpfs, *, ranged: bool, user: User) -> dict[str, Any]:
 
 
 def check_limits(spec: SandboxSpec) -> None:
-    """Refuse a limit that is over what this process may give."""
+    """Refuse a limit that is over what this process may give, or under what a sandbox takes.
+
+    What is over a limit of the sandbox itself is kept by that.
+    """
+    if spec.pids_limit is not None and spec.pids_limit < _FEWEST:
+        raise NotSupportedError(
+            "pids_limit", f"'pids_limit: {spec.pids_limit}': a sandbox is {_FEWEST} at least"
+        )
     for name, (_, hard) in spec.ulimits.items():
+        if name in _OWN:
+            continue
         _, ours = resource.getrlimit(getattr(resource, f"RLIMIT_{name.upper()}"))
         if ours != resource.RLIM_INFINITY and not 0 <= hard <= ours:
             raise NotSupportedError(

@@ -25,13 +25,14 @@ class User:
 
 def find_user(wanted: str | None, passwd: str, group: str) -> User:
     """Return the user that *wanted*, `user[:group]` with names or numbers, means; None is root.
+    Raise NotSupportedError for one that the image does not know, or whose ids are none.
 
     As Docker does: a number that passwd does not know is a user of group 0 without a home, and a
     group that is named is the only one.
     """
     name, colon, group_name = (wanted or "0").partition(":")
-    entry = _entry(name or "0", _lines(passwd, 7))
-    groups = _lines(group, 4)
+    entry = _entry(name or "0", _lines(passwd, 7, ids=2))
+    groups = _lines(group, 4, ids=1)
     gid, home = (_number(entry[3]), entry[5] or "/") if entry else (0, "/")
     more: tuple[int, ...] = ()
     if colon and group_name:
@@ -43,9 +44,14 @@ def find_user(wanted: str | None, passwd: str, group: str) -> User:
     return User(uid, gid, more, home)
 
 
-def _lines(text: str, fields: int) -> list[list[str]]:
-    split = (line.strip().split(":") for line in text.splitlines())
-    return [line for line in split if len(line) >= fields and line[2].isdecimal()]
+def _lines(text: str, fields: int, *, ids: int) -> list[list[str]]:
+    """Split the lines of so many fields, *ids* of which are numbers from the third on."""
+    split = (line.strip().split(":") for line in text.split("\n") if "\0" not in line)
+    return [
+        line
+        for line in split
+        if len(line) >= fields and all(text.isdecimal() for text in line[2 : 2 + ids])
+    ]
 
 
 def _entry(wanted: str, lines: Iterable[list[str]]) -> list[str] | None:

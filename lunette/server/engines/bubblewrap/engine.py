@@ -117,7 +117,7 @@ class BubblewrapEngine:
         except UnsupportedArchitectureError as error:
             raise EngineUnavailableError(str(error)) from error
         os.umask(0o022)  # what sandboxes share is read by all of them and written by none
-        state = Scratch.create(mode=0o711 if self._ranged else 0o700)
+        state = Scratch.create(mode=0o711 if self._ranged else 0o700, on_disk=True)
         try:
             # Not in a thread: at each of its many short waits it would lose the interpreter lock to
             # whatever else the starting server imports, which takes ten times as long.

@@ -22,6 +22,7 @@ __all__ = ["TOO_DEEP", "Measurer"]
 # Deeper than any path is long: no program gets there by accident.
 TOO_DEEP = -1
 _DEEPEST = 2048
+_SPARE = 32  # descriptors, for what is not a directory of the tree
 _BLOCK = 512  # bytes, of st_blocks in stat(2)
 _NICE = 19
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -75,7 +76,9 @@ def _in_child(trees: list[Message]) -> list[int]:
     with open(reading, "rb") as file:
         content = file.read()
     # This process ignores the ends of its children, as its parent did: the kernel reaps them.
-    found: list[int] = json.loads(content) if content else [0] * len(trees)
+    if not content:
+        raise ChildProcessError("the process that measures was ended")
+    found: list[int] = json.loads(content)
     return found
 
 
@@ -111,6 +114,7 @@ def _used(path: str) -> int:
 
 def _sizes(path: str) -> Generator[int]:
     """Go through a tree that somebody hostile may be changing: nothing is followed by its name."""
+    deepest = min(_DEEPEST, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _SPARE)
     seen: set[int] = set()
     way = [_Directory(os.open(path, _DIRECTORY))]
     try:
@@ -120,7 +124,7 @@ def _sizes(path: str) -> Generator[int]:
             if name is None:
                 way.pop().close()
                 continue
-            if len(way) >= _DEEPEST:
+            if len(way) >= deepest:
                 raise _TooDeepError
             with contextlib.suppress(OSError):  # it changed, or is not ours to see
                 way.append(_Directory(os.open(name, _DIRECTORY, dir_fd=way[-1].fd)))

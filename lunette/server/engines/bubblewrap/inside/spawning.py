@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import signal
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-__all__ = ["Limits", "set_limits", "spawn"]
+__all__ = ["Limits", "least", "most", "set_limits", "spawn"]
 
 Limits = Mapping[int, tuple[int, int]]
 """(soft, hard) by the number of a resource."""
+
+
+def least(one: int, other: int) -> int:
+    """Return the stricter of two limits."""
+    return max(one, other) if resource.RLIM_INFINITY in (one, other) else min(one, other)
+
+
+def most(one: int, other: int) -> int:
+    """Return the laxer of two limits."""
+    return min(one, other) if resource.RLIM_INFINITY in (one, other) else max(one, other)
 
 
 def set_limits(limits: Limits) -> None:
@@ -59,14 +70,16 @@ def _fork(
     if pid == 0:
         try:
             os.setsid()
+            signal.pthread_sigmask(signal.SIG_SETMASK, ())
             for number in ignored:
                 signal.signal(number, signal.SIG_DFL)
             for target, fd in enumerate(streams):
                 os.dup2(fd, target)
             set_limits(limits)
             os.execve(program, argv, env)
-        except OSError as error:
-            os.write(writing, str(error.errno).encode())
+        except (OSError, ValueError) as error:  # the latter for a NUL, as of posix_spawn
+            why = error.errno if isinstance(error, OSError) else errno.EINVAL
+            os.write(writing, str(why).encode())
         finally:
             os._exit(127)
     os.close(writing)

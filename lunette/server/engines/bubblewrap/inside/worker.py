@@ -24,12 +24,21 @@ from lunette.server.engines.bubblewrap.inside.launching import (
     first_children,
     launch,
 )
-from lunette.server.engines.bubblewrap.inside.spawning import Limits, set_limits, spawn
+from lunette.server.engines.bubblewrap.inside.spawning import (
+    Limits,
+    least,
+    most,
+    set_limits,
+    spawn,
+)
 from lunette.server.engines.bubblewrap.inside.wire import MARKER, Message
 
 __all__ = ["Worker"]
 
 _MAX_OPEN_FILES = 65_536
+# What no directory in memory may hide: without it there is no command, or no wall.
+_NEEDED = ("/proc/self/fd", "/proc/sys/user/max_user_namespaces", "/dev/null")
+_WALLS = (resource.RLIMIT_NPROC, resource.RLIMIT_FSIZE)
 _ROOM_SECONDS = 0.001
 
 
@@ -97,8 +106,10 @@ class Worker:
         """Inside now: become what a command may be, for good."""
         os.chdir("/")
         # No single file can be larger than all together may be: that takes no watching.
-        set_limits({**_limits(message["processes"]), **_largest_file(message["disk"])})
-        self._limits = _ulimits(message["ulimits"])
+        own = {**_limits(message["processes"]), **_largest_file(message["disk"])}
+        wanted = _ulimits(message["ulimits"])
+        set_limits(_with_room(own, wanted))
+        self._limits = _within(own, wanted)
         kernel.limit_capabilities(message["capabilities"])
         if message["base"] is not None:
             _forbid_user_namespaces()
@@ -119,6 +130,8 @@ class Worker:
             self._key = "tmpfs"
             os.makedirs(tmpfs["path"], exist_ok=True)
             kernel.mount_tmpfs(tmpfs["path"], tmpfs["options"], tmpfs["flags"])
+            for path in _NEEDED:
+                os.stat(path)
         self._key = "working_dir"
         os.makedirs(message["working_dir"], exist_ok=True)
         self._key = "read_only"
@@ -299,8 +312,8 @@ def _limit_first(pid1: int, processes: int) -> None:
 
 
 def _largest_file(size: int) -> Limits:
-    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    return {resource.RLIMIT_FSIZE: (size, size)} if hard == resource.RLIM_INFINITY else {}
+    largest = least(size, resource.getrlimit(resource.RLIMIT_FSIZE)[1])
+    return {resource.RLIMIT_FSIZE: (largest, largest)}
 
 
 def _ulimits(wanted: dict[str, list[int]]) -> Limits:
@@ -310,17 +323,31 @@ def _ulimits(wanted: dict[str, list[int]]) -> Limits:
     }
 
 
+def _with_room(own: Limits, wanted: Limits) -> Limits:
+    """What the worker has, so that it can give its commands what is wanted for them: no process
+    here may raise a hard limit.
+    """
+    given = {n: (own[n][0], most(own[n][1], wanted[n][1])) for n in wanted if n in own}
+    return {**own, **{n: limit for n, limit in given.items() if n not in _WALLS}}
+
+
+def _within(own: Limits, wanted: Limits) -> Limits:
+    """What commands have of *wanted*: nothing beyond the walls of their sandbox."""
+    most_of = {n: own[n][1] for n in _WALLS}
+    return {
+        n: (least(soft, most_of[n]), least(hard, most_of[n])) if n in most_of else (soft, hard)
+        for n, (soft, hard) in wanted.items()
+    }
+
+
 def _limits(processes: int) -> dict[int, tuple[int, int]]:
     wanted = {
         resource.RLIMIT_NOFILE: _MAX_OPEN_FILES,
         resource.RLIMIT_CORE: 0,
         resource.RLIMIT_NPROC: processes,
     }
-    hard = {number: resource.getrlimit(number)[1] for number in wanted}
-    least = {
-        n: w if hard[n] == resource.RLIM_INFINITY else min(w, hard[n]) for n, w in wanted.items()
-    }
-    return {number: (limit, limit) for number, limit in least.items()}
+    limits = {n: least(limit, resource.getrlimit(n)[1]) for n, limit in wanted.items()}
+    return {number: (limit, limit) for number, limit in limits.items()}
 
 
 def _text(filename: object) -> str | None:

@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lunette.server.engines.protocol import EngineUnavailableError
+from lunette.server.engines.selection import select
+from lunette.server.settings import Settings
+
+VARIABLES = {
+    "registry_mirrors": "LUNETTE_REGISTRY_MIRRORS",
+    "insecure_registries": "LUNETTE_INSECURE_REGISTRIES",
+    "disk_limit": "LUNETTE_DISK_LIMIT",
+}
+
+
+@pytest.fixture(autouse=True)
+def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in VARIABLES.values():
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def file(no_configuration: Path) -> Path:
+    return no_configuration / "config.json"
+
+
+def test_the_defaults(no_configuration: Path) -> None:
+    found = Settings.read()
+    assert found == Settings(
+        images=no_configuration / "images", mirrors={}, insecure=(), disk=10 << 30
+    )
+
+
+def test_the_file(file: Path) -> None:
+    file.write_text(
+        json.dumps(
+            {
+                "registry_mirrors": ["docker.io=mirror.example:5000", " ghcr.io=ghcr.example "],
+                "insecure_registries": ["mirror.example:5000", ""],
+                "disk_limit": "2g",
+                "api_key": "k",
+                "unknown": 1,
+            }
+        )
+    )
+    found = Settings.read()
+    assert found.mirrors == {"docker.io": "mirror.example:5000", "ghcr.io": "ghcr.example"}
+    assert (found.insecure, found.disk) == (("mirror.example:5000",), 2 << 30)
+
+
+def test_the_environment_goes_before_the_file(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file.write_text(
+        json.dumps(
+            {
+                "registry_mirrors": ["docker.io=from.file"],
+                "insecure_registries": ["from.file"],
+                "disk_limit": 5,
+            }
+        )
+    )
+    monkeypatch.setenv("LUNETTE_REGISTRY_MIRRORS", "docker.io=one.example, ghcr.io=two.example,")
+    monkeypatch.setenv("LUNETTE_DISK_LIMIT", "1 GiB")
+    found = Settings.read()
+    assert found.mirrors == {"docker.io": "one.example", "ghcr.io": "two.example"}
+    assert (found.insecure, found.disk) == (("from.file",), 1 << 30)
+    monkeypatch.setenv("LUNETTE_INSECURE_REGISTRIES", "a.example,b.example:80")
+    assert Settings.read().insecure == ("a.example", "b.example:80")
+
+
+def test_an_empty_variable_is_an_unset_one(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file.write_text('{"disk_limit": 7, "insecure_registries": ["a"]}')
+    for name in VARIABLES.values():
+        monkeypatch.setenv(name, "")
+    found = Settings.read()
+    assert (found.disk, found.insecure, found.mirrors) == (7, ("a",), {})
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *(("disk_limit", v) for v in (0, -1, True, None, 1.5e300, "10 bananas", "", [], {})),
+        *(("registry_mirrors", v) for v in (1, {"a": "b"}, [1], ["docker.io"], ["=b"], ["a="])),
+        *(("insecure_registries", v) for v in (1, "a.example", {}, [None], [["a"]])),
+    ],
+)
+def test_a_wrong_value_in_the_file_is_named(file: Path, key: str, value: Any) -> None:
+    file.write_text(json.dumps({key: value}))
+    with pytest.raises(EngineUnavailableError, match=key):
+        Settings.read()
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        *(("disk_limit", t) for t in ("0", "-1", "lots", "1e400", "9" * 400)),
+        *(("registry_mirrors", t) for t in ("docker.io", "a=b,c", "=b", "a=")),
+    ],
+)
+def test_a_wrong_variable_is_named(key: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLES[key], text)
+    with pytest.raises(EngineUnavailableError, match=VARIABLES[key]):
+        Settings.read()
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b'"x"', b"null", b"\xff\xfe", b"[" * 100_000, b'{"a": 1'],
+    ids=lambda content: repr(content[:10]),
+)  # fmt: skip
+def test_a_file_that_is_none_is_named(file: Path, content: bytes) -> None:
+    file.write_bytes(content)
+    with pytest.raises(EngineUnavailableError, match="config"):
+        Settings.read()
+
+
+def test_a_file_that_cannot_be_read(file: Path) -> None:
+    file.mkdir()
+    with pytest.raises(EngineUnavailableError, match="cannot read"):
+        Settings.read()
+
+
+def test_a_home_that_is_no_directory(
+    no_configuration: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is no file then, and it is for the store to say so."""
+    (no_configuration / "file").write_text("")
+    monkeypatch.setenv("LUNETTE_HOME", str(no_configuration / "file"))
+    assert Settings.read().disk == 10 << 30
+
+
+def test_a_user_without_a_home_has_settings_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LUNETTE_HOME")
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
+    found = Settings.read()
+    assert found.images.parent == Path(tempfile.gettempdir())
+    assert str(os.geteuid()) in found.images.name
+
+
+def test_an_engine_says_what_is_wrong_with_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LUNETTE_DISK_LIMIT", "lots")
+    with pytest.raises(EngineUnavailableError, match=r"LUNETTE_DISK_LIMIT.*'lots' is no size"):
+        select("bubblewrap")
