@@ -17,6 +17,8 @@ if TYPE_CHECKING:
         EmbeddedServerError,
         ExecFailedError,
         ExecTimeoutError,
+        ImageError,
+        ImageNotFoundError,
         LunetteError,
         NotSupportedError,
         OutcomeExpiredError,
@@ -37,8 +39,9 @@ if TYPE_CHECKING:
         TransportError,
         VersionError,
     )
-    from .results import ExecResult, SandboxInfo, StopFailure, StopResult
+    from .results import ExecResult, ImageInfo, SandboxInfo, StopFailure, StopResult
     from .sandbox import AsyncSandbox, Sandbox
+    from .service import ComposeService
 
 __all__ = [
     "APIError",
@@ -47,11 +50,15 @@ __all__ = [
     "AsyncUsageWarning",
     "AuthenticationError",
     "ClientClosedError",
+    "ComposeService",
     "ConfigError",
     "EmbeddedServerError",
     "ExecFailedError",
     "ExecResult",
     "ExecTimeoutError",
+    "ImageError",
+    "ImageInfo",
+    "ImageNotFoundError",
     "LunetteClient",
     "LunetteError",
     "NotSupportedError",
@@ -82,8 +89,9 @@ __all__ = [
 _MODULES = {
     "_retry": ["RetryPolicy"],
     "client": ["AsyncLunetteClient", "LunetteClient"],
-    "results": ["ExecResult", "SandboxInfo", "StopFailure", "StopResult"],
+    "results": ["ExecResult", "ImageInfo", "SandboxInfo", "StopFailure", "StopResult"],
     "sandbox": ["AsyncSandbox", "Sandbox"],
+    "service": ["ComposeService"],
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 

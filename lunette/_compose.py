@@ -1,11 +1,13 @@
-"""All that the Compose specification knows of a service, for the client and the server alike.
+"""The keys that the Compose specification knows, for the client and the server alike.
 
 https://github.com/compose-spec/compose-spec/blob/main/schema/compose-spec.json
 """
 
 from __future__ import annotations
 
-__all__ = ["KEYS"]
+from collections.abc import Iterable
+
+__all__ = ["BUILD_KEYS", "KEYS", "TOP_LEVEL_KEYS", "nearest"]
 
 _NAMES = """
     annotations attach blkio_config build cap_add cap_drop cgroup cgroup_parent command configs
@@ -20,3 +22,23 @@ _NAMES = """
     tty ulimits use_api_socket user userns_mode uts volumes volumes_from working_dir
 """
 KEYS = frozenset(_NAMES.split())
+
+_BUILD_NAMES = """
+    additional_contexts args cache_from cache_to context dockerfile dockerfile_inline entitlements
+    extra_hosts isolation labels network no_cache no_cache_filter platforms privileged provenance
+    pull sbom secrets shm_size ssh tags target ulimits
+"""
+BUILD_KEYS = frozenset(_BUILD_NAMES.split())
+
+_TOP_LEVEL_NAMES = """
+    configs include models name networks secrets services version volumes
+"""
+TOP_LEVEL_KEYS = frozenset(_TOP_LEVEL_NAMES.split())
+
+
+def nearest(key: str, known: Iterable[str]) -> str:
+    """Return the one of the *known* keys that *key* is most like."""
+    import difflib  # only a slip pays for it
+
+    # Longer than any key, it is like none; comparing takes the time of both lengths.
+    return difflib.get_close_matches(key[:100], sorted(known), n=1, cutoff=0)[0]

@@ -33,8 +33,8 @@ logger = logging.getLogger(__name__)
 _IDEMPOTENT = frozenset({"get", "put", "delete"})
 _NEVER_MADE = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 _LATER = frozenset({408, 502, 503, 504})
-# It says 503 for good: this machine cannot run sandboxes.
-_FINAL = frozenset({"engine_unavailable"})
+# Said for good: this machine cannot run sandboxes; a registry has had the server's own patience.
+_FINAL = frozenset({"engine_unavailable", "registry_error"})
 _SHORTEST = 0.001
 _WAIT = re.compile(r"wait=(\d+)")
 

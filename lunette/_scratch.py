@@ -17,6 +17,8 @@ __all__ = ["Scratch", "remove_tree", "sweep"]
 
 _PREFIX = "lunette-"
 _MARK = ".lunette-scratch"  # without it, a directory of that name is somebody else's
+# FHS 5.15: kept over reboots, and so no file system in memory.
+_ON_DISK = Path("/var/tmp")
 _TAKEN = {errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR}
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -32,10 +34,11 @@ class Scratch(NamedTuple):
     fd: int
 
     @classmethod
-    def create(cls, *, mode: int = 0o700) -> Scratch:
-        """Make and lock a new directory."""
+    def create(cls, *, mode: int = 0o700, on_disk: bool = False) -> Scratch:
+        """Make and lock a new directory, for what is too large for memory *on_disk*."""
+        parent = _directory_on_disk() if on_disk else None
         while True:
-            path = Path(tempfile.mkdtemp(prefix=_PREFIX))
+            path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
             fd = _lock(path)
             if fd is None:  # a sweep was faster than our lock
                 continue
@@ -62,7 +65,8 @@ class Scratch(NamedTuple):
 
 def sweep() -> None:
     """Remove what owners that are dead left behind; only directories of this user are looked at."""
-    for mark in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*/{_MARK}"):
+    parents = {Path(tempfile.gettempdir()), _directory_on_disk()}
+    for mark in (mark for parent in parents for mark in parent.glob(f"{_PREFIX}*/{_MARK}")):
         path = mark.parent
         fd = _lock(path)
         if fd is None:
@@ -70,6 +74,26 @@ def sweep() -> None:
         with contextlib.suppress(OSError):
             remove_tree(path)
         os.close(fd)
+
+
+def _directory_on_disk() -> Path:
+    """The temporary directory; where that is in memory, and nobody chose it, the other one."""
+    usual = Path(tempfile.gettempdir())
+    if any(os.environ.get(name) for name in ("TMPDIR", "TEMP", "TMP")) or not _in_memory(usual):
+        return usual
+    usable = os.access(_ON_DISK, os.W_OK | os.X_OK) and not _in_memory(_ON_DISK)
+    return _ON_DISK if usable else usual
+
+
+def _in_memory(path: Path) -> bool:
+    device = path.stat().st_dev
+    number = f"{os.major(device)}:{os.minor(device)}"
+    try:
+        mounts = Path("/proc/self/mountinfo").read_text().splitlines()
+    except OSError:
+        return False
+    kinds = {line.partition(" - ")[2].split()[0] for line in mounts if line.split()[2] == number}
+    return bool(kinds & {"tmpfs", "ramfs"})
 
 
 def _lock(path: Path) -> int | None:

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+from ._cli_images import images_application, shows_progress
+
 if TYPE_CHECKING:
     import typer
 
@@ -105,6 +107,7 @@ def _application() -> "typer.Typer":
         """Serve sandboxes to other processes or machines."""
         raise typer.Exit(_serve(host, port, uds, api_key, engine, allowed_host or [], state))
 
+    application.add_typer(images_application(), name="images")
     # They are called through `application`.
     _ = (lunette, run, serve)
     return application
@@ -119,7 +122,10 @@ def _run(command: Sequence[str], image: str, env: Sequence[str], *, interactive:
     try:
         # Unasked, a pipe that nobody closes would be waited for.
         stdin = sys.stdin.buffer.read() if interactive else None
-        with LunetteClient() as client, client.create_sandbox(service) as sandbox:
+        with (
+            LunetteClient() as client,
+            client.create_sandbox(service, progress=shows_progress()) as sandbox,
+        ):
             result = sandbox.exec(command, input=stdin)
     except (LunetteError, httpx.HTTPError, ValueError, TypeError) as error:
         print(f"lunette: {error}", file=sys.stderr)

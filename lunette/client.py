@@ -8,12 +8,20 @@ from typing import TYPE_CHECKING, Any, Self
 
 from ._connector import Caller, Connector
 from ._io import DONE
+from ._loops import off_loop
+from .images import Images
 
 if TYPE_CHECKING:
+    from os import PathLike
+
+    from ._compose_service import ComposeService
     from ._connection import Transport
+    from ._progress import ShowProgress
     from ._retry import RetryPolicy
     from .results import SandboxInfo, StopResult
     from .sandbox import AsyncSandbox, Sandbox
+
+    Spec = ComposeService | Mapping[str, Any] | str | PathLike[str]
 
 __all__ = ["AsyncLunetteClient", "LunetteClient"]
 
@@ -47,26 +55,52 @@ class LunetteClient:
     def _share(self, connector: Connector) -> None:
         self._connector = connector
         self._caller = Caller(connector, awaited=isinstance(self, AsyncLunetteClient))
+        self.images = Images(connector, self._caller)
         self._opened_async = False
 
-    def create_sandbox(self, service: Mapping[str, Any]) -> Sandbox:
-        """Make a sandbox from a Compose service such as `{"image": "python:3.11-slim"}`."""
+    def create_sandbox(
+        self, spec: Spec, /, *, service: str | None = None, progress: ShowProgress = False
+    ) -> Sandbox:
+        """Make a sandbox from a Compose service such as `{"image": "python:3.11-slim"}`.
+
+        *spec* may also be the path of a Compose file, or of a folder with one or with a Dockerfile;
+        where it has several services, *service* names the one that is meant. Paths in a Compose
+        file start at its folder, those in a mapping here. *progress* is for an image that has to be
+        pulled: `True` shows a bar, a function is told the bytes done and in all.
+        """
         self._refuse_async("create_sandbox")
         self._connector.begin()
         from ._operations import sandboxes
-        from .service import checked
+        from ._progress import shown
+        from .service import read
 
-        service = checked(service)
-        return self._sandbox(self._caller.run(sandboxes.create, service), service)
+        wanted = read(spec, service)
+        with shown(progress) as report:
+            sandbox_id = self._caller.run(sandboxes.create, wanted, report)
+        return self._sandbox(sandbox_id, wanted.service)
 
-    async def acreate_sandbox(self, service: Mapping[str, Any]) -> Sandbox:
-        """Make a sandbox from a Compose service such as `{"image": "python:3.11-slim"}`."""
+    async def acreate_sandbox(
+        self, spec: Spec, /, *, service: str | None = None, progress: ShowProgress = False
+    ) -> Sandbox:
+        """Make a sandbox from a Compose service such as `{"image": "python:3.11-slim"}`.
+
+        *spec* may also be the path of a Compose file, or of a folder with one or with a Dockerfile;
+        where it has several services, *service* names the one that is meant. Paths in a Compose
+        file start at its folder, those in a mapping here. *progress* is for an image that has to be
+        pulled: `True` shows a bar, a function is told the bytes done and in all.
+        """
         await self._connector.abegin()
         from ._operations import sandboxes
-        from .service import checked
+        from ._progress import shown
+        from .service import read, reads_files
 
-        service = checked(service)
-        return self._sandbox(await self._caller.arun(sandboxes.create, service), service)
+        if reads_files(spec):
+            wanted = await off_loop(lambda: read(spec, service))
+        else:
+            wanted = read(spec, service)
+        with shown(progress) as report:
+            sandbox_id = await self._caller.arun(sandboxes.create, wanted, report)
+        return self._sandbox(sandbox_id, wanted.service)
 
     def get_sandbox(self, sandbox_id: str) -> Sandbox:
         """Find a sandbox by its id."""
@@ -170,10 +204,16 @@ class AsyncLunetteClient(LunetteClient):
     # Not what a `LunetteClient` promises, and meant so: these two follow the `with` of the client,
     # and a type checker that knows the class finds a forgotten `await`.
     async def create_sandbox(  # type: ignore[override] # pyright: ignore[reportIncompatibleMethodOverride]
-        self, service: Mapping[str, Any]
+        self, spec: Spec, /, *, service: str | None = None, progress: ShowProgress = False
     ) -> AsyncSandbox:
-        """Make a sandbox from a Compose service such as `{"image": "python:3.11-slim"}`."""
-        return await self.acreate_sandbox(service)
+        """Make a sandbox from a Compose service such as `{"image": "python:3.11-slim"}`.
+
+        *spec* may also be the path of a Compose file, or of a folder with one or with a Dockerfile;
+        where it has several services, *service* names the one that is meant. Paths in a Compose
+        file start at its folder, those in a mapping here. *progress* is for an image that has to be
+        pulled: `True` shows a bar, a function is told the bytes done and in all.
+        """
+        return await self.acreate_sandbox(spec, service=service, progress=progress)
 
     async def stop_sandboxes(  # type: ignore[override] # pyright: ignore[reportIncompatibleMethodOverride]
         self, sandbox_ids: Iterable[str]
@@ -190,6 +230,8 @@ class AsyncLunetteClient(LunetteClient):
 
     if TYPE_CHECKING:
         # `Sandbox` gives an `AsyncSandbox` where the client is one of these.
-        async def acreate_sandbox(self, service: Mapping[str, Any]) -> AsyncSandbox: ...
+        async def acreate_sandbox(
+            self, spec: Spec, /, *, service: str | None = None, progress: ShowProgress = False
+        ) -> AsyncSandbox: ...
         def get_sandbox(self, sandbox_id: str) -> AsyncSandbox: ...
         async def aget_sandbox(self, sandbox_id: str) -> AsyncSandbox: ...

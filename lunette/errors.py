@@ -21,6 +21,8 @@
   · ExecTimeoutError (TimeoutError): a command was killed by its `timeout`
   · OutcomeExpiredError: a command was started, and the server no longer knows how it ended
   · ServiceError (ValueError): the service is no valid Compose service
+  · ImageError: the image is malformed or in use, or its registry does not give it
+    + ImageNotFoundError: there is no such image
   · NotSupportedError: valid, but this server cannot do it
   · VersionError: client and server speak different versions of the API
   · ConfigError (ValueError): an argument, a variable or the configuration file is wrong
@@ -58,6 +60,8 @@ __all__ = [
     "EmbeddedServerError",
     "ExecFailedError",
     "ExecTimeoutError",
+    "ImageError",
+    "ImageNotFoundError",
     "LunetteError",
     "NotSupportedError",
     "OutcomeExpiredError",
@@ -121,6 +125,14 @@ class SandboxNotFoundError(SandboxDestroyedError):
 
 class ServiceError(LunetteError, ValueError):
     """The service is no valid Compose service."""
+
+
+class ImageError(LunetteError):
+    """The image is malformed or in use, or its registry does not give it."""
+
+
+class ImageNotFoundError(ImageError):
+    """There is no such image."""
 
 
 class NotSupportedError(LunetteError):
@@ -268,12 +280,17 @@ class RequestTimeoutError(TransportError, httpx.TimeoutException):
 
 _BY_CODE: Mapping[str, type[LunetteError]] = {
     "file_not_found": SandboxFileNotFoundError,
+    "image_in_use": ImageError,
+    "image_not_found": ImageNotFoundError,
+    "invalid_image": ImageError,
     "invalid_service": ServiceError,
     "is_a_directory": SandboxIsADirectoryError,
     "not_a_directory": SandboxNotADirectoryError,
     "not_supported": NotSupportedError,
     "outcome_expired": OutcomeExpiredError,
     "permission_denied": SandboxPermissionError,
+    "registry_denied": ImageError,
+    "registry_error": ImageError,
     "sandbox_destroyed": SandboxDestroyedError,
     "sandbox_expired": SandboxExpiredError,
     "sandbox_failed": SandboxFailedError,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from attrs import Factory, field, frozen
 
-__all__ = ["ExecResult", "SandboxInfo", "StopFailure", "StopResult"]
+__all__ = ["ExecResult", "ImageInfo", "SandboxInfo", "StopFailure", "StopResult"]
 
 
 def _is_zero(result: ExecResult) -> bool:
@@ -72,6 +72,23 @@ class SandboxInfo:
     service: Mapping[str, Any]
     labels: Mapping[str, str]
     created_at: datetime
+
+
+@frozen(kw_only=True)
+class ImageInfo:
+    """What the server says of an image that it has pulled.
+
+    *image_id* is the digest of its configuration, *digest* that of its manifest. *size* is in bytes
+    of compressed layers, *unpacked* in bytes on disk. *created* is what the image says.
+    """
+
+    reference: str
+    image_id: str
+    digest: str
+    size: int
+    unpacked: int
+    created: str | None = None
+    pulled_at: datetime | None = None
 
 
 @frozen

@@ -12,6 +12,11 @@ from typing import Any
 
 import pytest
 
+from .images.fixtures import images as images
+from .images.fixtures import local_registry as local_registry
+from .images.fixtures import locked_registry as locked_registry
+from .images.fixtures import python_layer as python_layer
+from .images.fixtures import token_registry as token_registry
 from .leaks import nothing_left as nothing_left
 from .worlds import perform as perform
 

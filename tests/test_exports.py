@@ -18,6 +18,7 @@ EXPORTED = [
     "AsyncUsageWarning",
     "AuthenticationError",
     "ClientClosedError",
+    "ComposeService",
     "ConfigError",
     "EmbeddedServerError",
     "ExecFailedError",

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from .images.catalogue import Images
+
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 PROGRAMS = Path(sys.executable).parent
 
@@ -26,10 +28,19 @@ def steps(command: str) -> list[list[str]]:
 MAIN_JOB, TESTS, SERVE = blocks("sh")
 
 
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One for all blocks, so that what one has pulled is there for the next."""
+    return tmp_path_factory.mktemp("readme-home")
+
+
 @pytest.mark.parametrize("block", blocks("python"))
-def test_python_blocks_run_as_they_stand(block: str, tmp_path: Path) -> None:
+def test_python_blocks_run_as_they_stand(
+    block: str, tmp_path: Path, home: Path, images: Images
+) -> None:
     (tmp_path / "script.py").write_text("print('made by script.py')\n")
-    done = run(sys.executable, "-W", "error", "-c", block, cwd=tmp_path)
+    places = {"LUNETTE_HOME": str(home), "LUNETTE_REGISTRY_MIRRORS": images.mirror}
+    done = run(sys.executable, "-W", "error", "-c", block, cwd=tmp_path, **places)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout
     if "out.txt" in block:
@@ -66,12 +77,12 @@ def test_serve_has_the_options(tmp_path: Path) -> None:
         assert {o for o in options if o.startswith("--")} <= set(re.findall(r"--[a-z-]+", shown))
 
 
-def run(*command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+def run(*command: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         command,
         cwd=cwd,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        env=os.environ | {"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"},
+        env=os.environ | {"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"} | environment,
     )

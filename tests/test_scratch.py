@@ -139,3 +139,19 @@ def test_a_link_that_is_swapped_in_is_not_followed(
         remove_tree(top)
     assert outside.stat().st_mode & 0o777 == 0o755
     assert (outside / "file").exists()
+
+
+def test_what_is_large_goes_to_a_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("TMPDIR", "TEMP", "TMP"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(_scratch, "_ON_DISK", tmp_path)
+    monkeypatch.setattr(_scratch.tempfile, "gettempdir", lambda: "/dev/shm")
+    assert _scratch._directory_on_disk() == tmp_path
+    monkeypatch.setenv("TMPDIR", "/dev/shm")  # somebody chose it
+    assert _scratch._directory_on_disk() == Path("/dev/shm")
+
+
+def test_a_temporary_directory_on_a_disk_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TMPDIR", raising=False)
+    monkeypatch.setattr(_scratch, "_in_memory", lambda path: False)
+    assert _scratch._directory_on_disk() == Path(_scratch.tempfile.gettempdir())

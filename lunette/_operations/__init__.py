@@ -10,6 +10,7 @@ import httpx
 
 from .. import errors
 from .._io import CLEANUP_SECONDS, IO, Request
+from .._progress import LOOK_SECONDS, Report
 
 __all__ = [
     "abandon",
@@ -17,6 +18,7 @@ __all__ = [
     "held_back",
     "is_unknown_endpoint",
     "parsed",
+    "preference",
     "seconds_to_wait",
 ]
 
@@ -51,6 +53,11 @@ async def at_last(io: IO, work: Callable[[IO], Coroutine[Any, Any, object]], fai
 def held_back(io: IO) -> str:
     """Return the `Prefer` of a request whose answer may take longer than a connection lasts."""
     return f"respond-async, wait={int(min(_FIRST_WAIT, io.timeout / 2))}"
+
+
+def preference(io: IO, report: Report | None) -> str:
+    """Return the `Prefer` of a request whose progress is reported, if anybody wants to know."""
+    return held_back(io) if report is None else f"respond-async, wait={LOOK_SECONDS}"
 
 
 def seconds_to_wait(io: IO) -> float:

@@ -20,21 +20,56 @@ from .._io import IO, Request
 from . import is_unknown_endpoint, parsed
 
 if TYPE_CHECKING:
+    import httpx
     from lunette_api.models import ExecRequest, ExecResponse, StopResult
 
-__all__ = ["create", "destroy", "execute", "read", "refuse", "stop", "write"]
+    from .._build import Build
+
+__all__ = ["create", "destroy", "execute", "read", "refuse", "send_form", "stop", "write"]
 
 logger = logging.getLogger(__name__)
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
-async def create(io: IO, service: Mapping[str, Any]) -> str:
+async def create(io: IO, service: Mapping[str, Any], build: Build | None = None) -> str:
     """Make a sandbox and return its id, which is the server's."""
-    form = {"image": service["image"], "service": json.dumps(service)}
-    request = {"method": "post", "url": "/sandboxes", "data": form}
-    response = await io.send(request, patient=True)
+    if build is not None:
+        response = await send_form(io, service, build, {})
+    else:
+        request = {"method": "post", "url": "/sandboxes", "data": _fields(service)}
+        response = await io.send(request, patient=True)
     return str(parsed(response, lambda answer: answer["sandbox_id"]))
+
+
+async def send_form(
+    io: IO, service: Mapping[str, Any], build: Build, headers: Mapping[str, str]
+) -> httpx.Response:
+    """Ask for a sandbox whose image is to be built; the context is sent while it is read.
+
+    It is repeated only if the *headers* have a key by which the server knows it again.
+    """
+    from .._form import Form
+
+    if build.options:
+        service = {**service, "build": build.options}
+    # Before the context, so that a server which refuses need not read it.
+    fields = _fields(service) | {"dockerfile": build.context.dockerfile}
+    form = Form(fields, "build_context", build.context.tar)
+    request: Request = {
+        "method": "post",
+        "url": "/sandboxes",
+        "headers": {**headers, "Content-Type": form.content_type},
+    }
+    try:
+        return await io.send(request, body=form, patient=True)
+    finally:
+        form.close()
+
+
+def _fields(service: Mapping[str, Any]) -> dict[str, str]:
+    image = {"image": service["image"]} if "image" in service else {}
+    return image | {"service": json.dumps(service)}
 
 
 async def execute(io: IO, sandbox_id: str, body: ExecRequest) -> ExecResponse:

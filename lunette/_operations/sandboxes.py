@@ -7,67 +7,109 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from .. import errors
-from .._io import IO
+from .._io import IO, Request
+from .._progress import LOOK_SECONDS, Report
 from .._retry import may_have_acted
-from . import abandon, at_last, held_back, parsed, published, seconds_to_wait
+from . import abandon, at_last, parsed, preference, published, seconds_to_wait
 from .server import is_published
 
 if TYPE_CHECKING:
     import httpx
     from lunette_api.models import SandboxInfo as WireInfo
 
+    from .._build import Build
     from ..results import SandboxInfo, StopResult
+    from ..service import Specification
 
 __all__ = ["create", "destroy", "get", "list_all", "stop"]
 
 logger = logging.getLogger(__name__)
 
 
-async def create(io: IO, service: Mapping[str, Any]) -> str:
-    """Make a sandbox and return its id."""
-    from lunette_api.api.sandboxes import create_sandbox, delete_sandbox
-    from lunette_api.models import CreateSandbox, Service
-
+async def create(io: IO, wanted: Specification, report: Report | None = None) -> str:
+    """Make a sandbox and return its id; *report* is told how far its image is."""
     if await is_published(io):
-        return await _create_published(io, service)
+        return await _create_published(io, wanted)
     # The id is the client's, so that a sandbox whose answer never came can be destroyed by it.
     sandbox_id = str(uuid4())
-    body = CreateSandbox(service=Service.from_dict(service))
-    request = create_sandbox._get_kwargs(sandbox_id, body=body, prefer=held_back(io))
-    accepted = False
-    try:
+    if wanted.build is not None:
+        return await _create_built(io, sandbox_id, wanted.service, wanted.build, report)
+    request = _create_request(sandbox_id, wanted.service, preference(io, report))
+    async with _undone(io, sandbox_id) as undo:
         response = await io.send(request)
-        accepted = response.status_code == 202
-        await _made(io, sandbox_id, response)
-    except BaseException as error:
-        if accepted or may_have_acted(error):
-            await abandon(io, delete_sandbox._get_kwargs(sandbox_id))
-        raise
+        undo.accepted = response.status_code == 202
+        await _made(io, sandbox_id, response, report)
     return sandbox_id
 
 
-async def _create_published(io: IO, service: Mapping[str, Any]) -> str:
+def _create_request(sandbox_id: str, service: Mapping[str, Any], prefer: str) -> Request:
+    from lunette_api.api.sandboxes import create_sandbox
+    from lunette_api.models import CreateSandbox, Service
+
+    # Not read by the model: whatever a value is, it is for the server to refuse.
+    wire = Service(image=service["image"])
+    wire.additional_properties = dict(service)
+    body = CreateSandbox(service=wire)
+    return create_sandbox._get_kwargs(sandbox_id, body=body, prefer=prefer)
+
+
+async def _create_built(
+    io: IO, key: str, service: Mapping[str, Any], build: Build, report: Report | None
+) -> str:
+    headers = {"Idempotency-Key": key, "Prefer": preference(io, report)}
+    async with _undone(io, key) as undo:
+        response = await published.send_form(io, service, build, headers)
+        undo.accepted = response.status_code == 202
+        sandbox_id = str(parsed(response, lambda answer: answer["sandbox_id"]))
+        if undo.accepted:
+            await _made(io, sandbox_id, response, report)
+    return sandbox_id
+
+
+class _Undo:
+    accepted = False
+
+
+@asynccontextmanager
+async def _undone(io: IO, sandbox_id: str) -> AsyncGenerator[_Undo]:
+    """Destroy the sandbox if making it fails, and something may have been made."""
+    from lunette_api.api.sandboxes import delete_sandbox
+
+    undo = _Undo()
     try:
-        return await published.create(io, service)
+        yield undo
+    except BaseException as error:
+        if undo.accepted or may_have_acted(error):
+            await abandon(io, delete_sandbox._get_kwargs(sandbox_id))
+        raise
+
+
+async def _create_published(io: IO, wanted: Specification) -> str:
+    try:
+        return await published.create(io, wanted.service, wanted.build)
     except BaseException as error:
         if may_have_acted(error):  # its id was in the answer
             logger.warning("a sandbox may be left on the server, which has no way to find it")
         raise
 
 
-async def _made(io: IO, sandbox_id: str, response: httpx.Response) -> None:
+async def _made(io: IO, sandbox_id: str, response: httpx.Response, report: Report | None) -> None:
     """Wait until a sandbox is ready; raise why it is not."""
     from lunette_api.api.sandboxes import get_sandbox
-    from lunette_api.models import SandboxInfo, SandboxState
+    from lunette_api.models import Progress, SandboxInfo, SandboxState
 
+    wait = seconds_to_wait(io) if report is None else LOOK_SECONDS
     info = parsed(response, SandboxInfo.from_dict)
     while info.state is SandboxState.PENDING:
-        request = get_sandbox._get_kwargs(sandbox_id, wait=seconds_to_wait(io))
+        if report is not None and isinstance(info.progress, Progress):
+            report(info.progress)
+        request = get_sandbox._get_kwargs(sandbox_id, wait=wait)
         info = parsed(await io.send(request), SandboxInfo.from_dict)
     if info.state in (SandboxState.FAILED, SandboxState.LOST):
         is_lost = info.state is SandboxState.LOST

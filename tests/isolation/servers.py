@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -38,9 +38,15 @@ class Server:
 
 @contextmanager
 def serving(
-    mode: str, *weaknesses: str, closed: bool = False, umask: int = 0o022
+    mode: str,
+    *weaknesses: str,
+    closed: bool = False,
+    umask: int = 0o022,
+    env: Mapping[str, str] | None = None,
 ) -> Generator[Server]:
-    """Run a server as `root` or as an ordinary `user`, without the walls that *weaknesses* name."""
+    """Run a server as `root` or as an ordinary `user`, without the walls that *weaknesses* name;
+    *env* is added to its environment.
+    """
     directory = Path(tempfile.mkdtemp(prefix="test-isolation-"))
     directory.chmod(0o711)
     log = directory / "log"
@@ -60,6 +66,7 @@ def serving(
         "TMPDIR": str(directory),  # so that what a killed server leaves goes with the test
         "LUNETTE_TEST_LOG": str(log),
         "LUNETTE_TEST_SECRET": SECRET,
+        **(env or {}),
     }
     with log.open("ab") as errors:
         process = subprocess.Popen(

@@ -8,13 +8,16 @@ the same paths all the same, or can be shown them closed although they are open.
 from __future__ import annotations
 
 import os
+import shutil
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import lunette
 
-__all__ = ["ORDINARY", "as_user", "below_a_closed_directory"]
+__all__ = ["ORDINARY", "as_user", "below_a_closed_directory", "directory", "is_root"]
 
 ORDINARY = 54_321
 
@@ -78,6 +81,19 @@ def _staged(
         *("env", *(f"{name}={value}" for name, value in words.items())),
         *("unshare", "--mount", "--propagation", "private", "sh", "-c", _SHOW, "stage", *command),
     ]
+
+
+@contextmanager
+def directory(mode: str) -> Generator[Path]:
+    """Yield a directory of the user who runs a server in *mode*, which goes afterwards."""
+    path = Path(tempfile.mkdtemp(prefix="test-isolation-"))
+    path.chmod(0o711)
+    if mode == "user" and is_root():
+        os.chown(path, ORDINARY, ORDINARY)
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path)
 
 
 def is_root() -> bool:

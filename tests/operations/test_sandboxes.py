@@ -1,6 +1,11 @@
 from __future__ import annotations
 
+import io as streams
+import json
+import tarfile
 from datetime import UTC, datetime
+from email.message import Message
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -11,7 +16,11 @@ from lunette import errors
 from lunette._io import run
 from lunette._operations import sandboxes
 from lunette.results import SandboxInfo, StopFailure, StopResult
+from lunette.service import Specification, read
 
+from ..published.messages import multipart
+
+HOST = Specification({"image": "host"})
 ID = "3f6f2c0e-7c1c-4a8e-9a2b-0d6a8e0f4b1d"
 
 
@@ -35,7 +44,7 @@ def problem(status: int, code: str) -> httpx.Response:
 def test_create_makes_the_id_itself(scripted: Any) -> None:
     io = scripted(httpx.Response(201, json=info()))
 
-    sandbox_id = run(sandboxes.create(io, {"image": "host", "x-mine": {"a": [1]}}))
+    sandbox_id = run(sandboxes.create(io, Specification({"image": "host", "x-mine": {"a": [1]}})))
 
     assert str(UUID(sandbox_id)) == sandbox_id
     assert io.diary == [f"put /sandboxes/{sandbox_id}"]
@@ -51,11 +60,12 @@ def test_create_makes_the_id_itself(scripted: Any) -> None:
         {"image": "a", "labels": ["a=b", "c"], "hostname": "h", "network_mode": "none"},
         {"image": "a", "labels": {"a": None, "b": 1}, "command": ["a", ""]},
         {"image": "a", "mem_limit": "1g", "x-any": {"deep": [None, {"b": 1}]}, "ports": [80]},
+        {"image": 1, "deploy": "x", "ulimits": [1], "tmpfs": {"a": None}, "extra_hosts": 3},
     ],
 )
 def test_create_sends_the_service_unchanged(scripted: Any, service: dict[str, Any]) -> None:
     io = scripted(httpx.Response(201, json=info()))
-    run(sandboxes.create(io, service))
+    run(sandboxes.create(io, Specification(service)))
     assert io.requests[0]["json"] == {"service": service}
 
 
@@ -75,7 +85,7 @@ def test_create_that_may_have_acted_is_undone(scripted: Any, fault: Any) -> None
     io = scripted(fault, httpx.Response(204))
 
     with pytest.raises((errors.LunetteError, KeyboardInterrupt)):
-        run(sandboxes.create(io, {"image": "host"}))
+        run(sandboxes.create(io, HOST))
 
     url = io.requests[0]["url"]
     assert io.diary == [f"put {url}", "outlive 2", f"delete {url}"]
@@ -88,14 +98,14 @@ def test_create_that_may_have_acted_is_undone(scripted: Any, fault: Any) -> None
 def test_create_that_did_nothing_leaves_nothing_to_undo(scripted: Any, fault: Any) -> None:
     io = scripted(fault)
     with pytest.raises(errors.LunetteError):
-        run(sandboxes.create(io, {"image": "host"}))
+        run(sandboxes.create(io, HOST))
     assert len(io.diary) == 1
 
 
 def test_failing_to_undo_does_not_hide_the_error(scripted: Any) -> None:
     io = scripted(KeyboardInterrupt(), errors.from_transport(httpx.ConnectError("gone")))
     with pytest.raises(KeyboardInterrupt):
-        run(sandboxes.create(io, {"image": "host"}))
+        run(sandboxes.create(io, HOST))
 
 
 def test_get_tells_all(scripted: Any) -> None:
@@ -158,7 +168,7 @@ def test_a_create_that_takes_long_is_followed(scripted: Any) -> None:
         httpx.Response(200, json=info(state="pending")),
         httpx.Response(200, json=info()),
     )
-    sandbox_id = run(sandboxes.create(io, {"image": "host"}))
+    sandbox_id = run(sandboxes.create(io, HOST))
     url = f"/sandboxes/{sandbox_id}"
     assert io.diary == [f"put {url}", f"get {url}", f"get {url}"]
     assert io.requests[0]["headers"]["Prefer"] == "respond-async, wait=20"
@@ -172,7 +182,7 @@ def test_a_create_that_fails_later_is_that_error(scripted: Any) -> None:
         httpx.Response(204),
     )
     with pytest.raises(errors.ServiceError):
-        run(sandboxes.create(io, {"image": "host"}))
+        run(sandboxes.create(io, HOST))
     assert io.diary[2] == "outlive 2"  # whatever it was that was said
 
 
@@ -188,7 +198,7 @@ def test_a_sandbox_that_broke_while_it_was_made_is_an_error(
         httpx.Response(204),
     )
     with pytest.raises(kind, match="bwrap: no"):
-        run(sandboxes.create(io, {"image": "host"}))
+        run(sandboxes.create(io, HOST))
 
 
 @pytest.mark.parametrize("published", [False, True])
@@ -200,3 +210,86 @@ def test_a_destroy_that_is_interrupted_is_done_all_the_same(scripted: Any, publi
         run(sandboxes.destroy(io, ID))
     request = "post /sandboxes/stop" if published else f"delete /sandboxes/{ID}"
     assert io.diary == [request, "outlive 2", request]
+
+
+@pytest.fixture
+def building(tmp_path: Path) -> Specification:
+    (tmp_path / "Dockerfile").write_text("FROM scratch\n")
+    (tmp_path / "a").write_text("content of a")
+    build = {"context": str(tmp_path), "args": {"A": "1"}}
+    return read({"image": "mine", "build": build, "hostname": "h"})
+
+
+def sent_form(io: Any) -> dict[str, str | bytes]:
+    content_type = Message()
+    content_type["Content-Type"] = io.requests[-1]["headers"]["Content-Type"]
+    return multipart(io.uploaded, str(content_type.get_param("boundary")))
+
+
+def test_a_build_is_sent_as_a_form(scripted: Any, building: Specification) -> None:
+    io = scripted(httpx.Response(200, json={"sandbox_id": ID}))
+
+    assert run(sandboxes.create(io, building)) == ID
+
+    assert io.diary == ["post /sandboxes"]
+    headers = io.requests[0]["headers"]
+    assert UUID(headers["Idempotency-Key"])
+    assert headers["Prefer"] == "respond-async, wait=20"
+    assert io.patient
+    form = sent_form(io)
+    assert list(form) == ["image", "service", "dockerfile", "build_context"]
+    assert (form["image"], form["dockerfile"]) == ("mine", "Dockerfile")
+    service = {"image": "mine", "hostname": "h", "build": {"args": {"A": "1"}}}
+    assert json.loads(form["service"]) == service
+    assert isinstance(form["build_context"], bytes)
+    with tarfile.open(fileobj=streams.BytesIO(form["build_context"])) as tar:
+        assert tar.getnames() == ["Dockerfile", "a"]
+
+
+def test_a_build_of_a_folder_alone(scripted: Any, tmp_path: Path) -> None:
+    (tmp_path / "Dockerfile").touch()
+    io = scripted(httpx.Response(200, json={"sandbox_id": ID}))
+    run(sandboxes.create(io, read(tmp_path)))
+    form = sent_form(io)
+    assert list(form) == ["service", "dockerfile", "build_context"]
+    assert form["service"] == "{}"
+    assert str(tmp_path).encode() not in io.uploaded
+
+
+def test_a_build_that_takes_long_is_followed(scripted: Any, building: Specification) -> None:
+    io = scripted(httpx.Response(202, json=info(state="pending")), httpx.Response(200, json=info()))
+    assert run(sandboxes.create(io, building)) == ID
+    assert io.diary == ["post /sandboxes", f"get /sandboxes/{ID}"]
+
+
+def test_a_build_that_may_have_acted_is_undone(scripted: Any, building: Specification) -> None:
+    io = scripted(KeyboardInterrupt(), httpx.Response(204))
+    with pytest.raises(KeyboardInterrupt):
+        run(sandboxes.create(io, building))
+    key = io.requests[0]["headers"]["Idempotency-Key"]
+    assert io.diary == ["post /sandboxes", "outlive 2", f"delete /sandboxes/{key}"]
+
+
+def test_a_refused_build_leaves_nothing_to_undo(scripted: Any, building: Specification) -> None:
+    io = scripted(problem(422, "not_supported"))
+    with pytest.raises(errors.NotSupportedError):
+        run(sandboxes.create(io, building))
+    assert len(io.diary) == 1
+
+
+def test_a_build_on_the_published_wire(scripted: Any, building: Specification) -> None:
+    io = scripted(httpx.Response(200, json={"sandbox_id": ID}))
+    io.profile.published = True
+    assert run(sandboxes.create(io, building)) == ID
+    assert list(io.requests[0]["headers"]) == ["Content-Type"]  # no key: it is never repeated
+    assert list(sent_form(io)) == ["image", "service", "dockerfile", "build_context"]
+
+
+def test_what_cannot_be_read_is_told_from_within_the_upload(
+    scripted: Any, building: Specification
+) -> None:
+    assert building.build is not None
+    (building.build.context.folder / ".dockerignore").write_text("[a")
+    io = scripted(httpx.Response(204))
+    with pytest.raises(errors.ServiceError, match=r"\.dockerignore, line 1"):
+        run(sandboxes.create(io, building))

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
-from typing import assert_type
+from collections.abc import Awaitable, Mapping
+from pathlib import Path
+from typing import Any, assert_type
 
 import httpx
 
 from lunette import (
     AsyncLunetteClient,
     AsyncSandbox,
+    ComposeService,
     ExecResult,
     LunetteClient,
     RateLimitError,
@@ -78,6 +80,38 @@ async def options(transport: httpx.MockTransport) -> None:
         assert_type(result.duration, float | None)
         assert_type(result.stdout_bytes, bytes)
         assert_type(result.truncated, int)
+
+
+def services(client: LunetteClient, mapping: Mapping[str, Any], plain: dict[str, str]) -> None:
+    both: list[ComposeService] = [
+        {"image": "a", "command": "b c", "environment": {"A": "1", "B": 2, "C": None, "D": True}},
+        {"image": "a", "command": ["b"], "entrypoint": None, "environment": ["A=1"]},
+        {"image": "a", "env_file": "e", "tmpfs": "/t", "cpus": 0.5, "mem_limit": "1g", "user": 0},
+        {"image": "a", "env_file": ["e", {"path": "f", "required": False, "format": "raw"}]},
+        {"image": "a", "tmpfs": ["/t"], "cpus": "0.5", "mem_limit": 1024, "user": "a:b"},
+        {"build": ".", "ulimits": {"nofile": 1024}, "extra_hosts": ["a:1.1.1.1"]},
+        {
+            "build": {"context": ".", "args": {"A": "1"}},
+            "ulimits": {"core": {"soft": 0, "hard": 0}},
+        },
+        {"image": "a", "deploy": {"resources": {"limits": {"cpus": "0.5", "pids": 9}}}},
+        {"image": "a", "extra_hosts": {"a": ["1.1.1.1"]}, "init": True, "read_only": "true"},
+    ]
+    service: ComposeService = {"image": "host"}
+    service["hostname"] = "h"
+    assert_type(client.create_sandbox(service), Sandbox)
+    for one in both:
+        client.create_sandbox(one)
+    client.create_sandbox(mapping)
+    client.create_sandbox(plain)
+    client.create_sandbox({"image": "host", "x-mine": 1})
+    client.create_sandbox("compose.yaml", service="web")
+    client.create_sandbox(Path("folder"))
+
+
+async def services_of_both(client: AsyncLunetteClient) -> None:
+    assert_type(await client.create_sandbox(Path("a"), service="web"), AsyncSandbox)
+    assert_type(await client.acreate_sandbox("a", service="web"), AsyncSandbox)
 
 
 def errors(error: RateLimitError) -> None:

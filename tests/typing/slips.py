@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lunette import AsyncSandbox, LunetteClient, RetryPolicy, Sandbox
+from lunette import AsyncSandbox, ComposeService, LunetteClient, RetryPolicy, Sandbox
 
 
 async def asynchronous() -> None:
@@ -30,8 +30,17 @@ async def plain_client_awaited() -> None:
 
 
 def blocking(client: LunetteClient, sandbox: Sandbox) -> None:
-    client.create_sandbox("python:3.11")  # slip: no mapping
+    client.create_sandbox(b"compose.yaml")  # slip: bytes
+    client.create_sandbox(["a"])  # slip: a list
     client.create_sandbox()  # slip: no service
+    client.create_sandbox(spec={"image": "host"})  # slip: by name
+    client.create_sandbox("compose.yaml", "web")  # slip: by position
+    client.create_sandbox("compose.yaml", service=1)  # slip: a number
+    wrong_key: ComposeService = {"img": "host"}  # slip: no such key
+    wrong_type: ComposeService = {"image": 1}  # slip: a number
+    wrong_form: ComposeService = {"command": {"a": "b"}}  # slip: no mapping
+    wrong_build: ComposeService = {"build": {"contxt": "."}}  # slip: no such key
+    wrong_file: ComposeService = {"env_file": [{"required": True}]}  # slip: no path
     LunetteClient("key", "https://x", 1.0, True)  # slip: four arguments
     LunetteClient(url="https://x")  # slip: no such argument
     LunetteClient(retry=3)  # slip: no policy
@@ -52,4 +61,4 @@ def blocking(client: LunetteClient, sandbox: Sandbox) -> None:
     sandbox.run("true")  # slip: no such verb
     name: bytes = sandbox.files.read_text("/a")  # slip: text
     only_async: AsyncSandbox = sandbox  # slip: a plain sandbox
-    print(name, only_async)
+    print(name, only_async, wrong_key, wrong_type, wrong_form, wrong_build, wrong_file)
