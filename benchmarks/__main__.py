@@ -10,6 +10,7 @@ import platform
 import sys
 from collections.abc import Iterator
 
+import images
 import load
 import rows
 
@@ -25,6 +26,7 @@ def main() -> None:
         (rows.cold_process, 20),
         (rows.client_overhead, 3000),
         (rows.imports, 30),
+        (images.images, 100),
     )
     for group, rounds in groups:
         for row in group(max(4, rounds // share)):
