@@ -102,8 +102,8 @@ def test_faults_of_the_network(
 
 def test_a_wrong_service_sends_nothing_and_starts_nothing() -> None:
     with LunetteClient(base_url="unix:///nowhere") as client:
-        with pytest.raises(TypeError, match="service must be a mapping"):
-            client.create_sandbox("python:3.11-slim")  # type: ignore[arg-type]
+        with pytest.raises(FileNotFoundError, match="an image is"):
+            client.create_sandbox("python:3.11-slim")
         with pytest.raises(ValueError, match="did you mean 'image'"):
             client.create_sandbox({"imag": "host"})
 

@@ -7,11 +7,13 @@ import pytest
 
 from lunette import AsyncLunetteClient, AsyncSandbox, LunetteClient, Sandbox
 from lunette.files import Files
+from lunette.images import Images
 
 # Told by their names, on purpose: a new verb must be in both spellings to get in here.
 VERBS = {
     LunetteClient: "close create_sandbox get_sandbox list_sandboxes stop_sandboxes",
     Sandbox: "destroy download exec upload",
+    Images: "list pull remove",
     Files: "read_bytes read_text write_bytes write_text",
 }
 PAIRS = [(owner, verb) for owner, verbs in VERBS.items() for verb in verbs.split()]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, cast
 
 from starlette.datastructures import FormData
 from starlette.formparsers import FormParser, MultiPartException, MultiPartParser
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from lunette.server import _json
 from lunette.server._bodies import JSON_BODY_LIMIT, media_type, raw, require_media_type
@@ -17,6 +19,7 @@ __all__ = ["fields_of", "read_form", "service_of"]
 
 _BUILDS = ("build_context", "dockerfile")
 _MOST_FIELDS = 16
+_DRAIN_SECONDS = 2.0
 _CLOSE = {"Connection": "close"}  # the only way not to read the rest
 
 
@@ -29,12 +32,23 @@ async def read_form(request: Request) -> dict[str, str]:
     except MultiPartException as error:
         detail = f"the body is no form: {error.message}"
         raise Problem(400, "bad_request", detail, headers=_CLOSE) from None
+    except Problem:
+        await _drain(body)
+        raise
     try:
         for key in form:
             _refuse_build(key)
         return {key: value for key, value in form.items() if isinstance(value, str)}
     finally:
         await form.close()
+
+
+async def _drain(body: AsyncIterator[bytes]) -> None:
+    """Read on for a moment: a client that is still sending may be one that reads no answer then."""
+    with contextlib.suppress(Problem, ClientDisconnect, TimeoutError):
+        async with asyncio.timeout(_DRAIN_SECONDS):
+            async for _ in body:
+                pass
 
 
 async def _parsed(request: Request, body: AsyncIterator[bytes]) -> FormData:

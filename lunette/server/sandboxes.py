@@ -62,16 +62,16 @@ class Sandboxes:
         spec = read_service(sandbox_id, body["service"], engine.capabilities)
         sandbox, is_new = await self._registry.create(spec, wait=preferred_wait(request))
         if sandbox.status.state is State.PENDING:
-            response = answer(_info(sandbox, engine.name), 202)
-            response.headers["Preference-Applied"] = "respond-async"
-            return response
+            return _pending(sandbox, engine.name)
         return answer(_info(sandbox, engine.name), 201 if is_new else 200)
 
     async def _create_from_form(self, request: Request) -> Response:
         service = service_of(await read_form(request))
         engine = await self._registry.engine()
         spec = read_service(_id_of_form(request), service, engine.capabilities)
-        sandbox, _ = await self._registry.create(spec)
+        sandbox, _ = await self._registry.create(spec, wait=preferred_wait(request))
+        if sandbox.status.state is State.PENDING:
+            return _pending(sandbox, engine.name)
         return answer({"sandbox_id": sandbox.id})
 
     async def _get(self, request: Request) -> Response:
@@ -120,12 +120,20 @@ class Sandboxes:
 
 
 def _id_of_form(request: Request) -> str:
-    """Return the id of a sandbox whose client chose none: of the same key, the same."""
+    """Return the id of a sandbox whose client chose none: of the same key, the same; a key that is
+    a UUID is the id.
+    """
     key = request.headers.get("idempotency-key")
     if key is None:
         return str(uuid.uuid4())
     _contract.check_parameters("create_sandbox_from_form", {"Idempotency-Key": key})
-    return str(uuid.uuid5(_KEYS, key))
+    return key if _UUID.fullmatch(key) else str(uuid.uuid5(_KEYS, key))
+
+
+def _pending(sandbox: Sandbox, engine: str) -> Response:
+    response = answer(_info(sandbox, engine), 202)
+    response.headers["Preference-Applied"] = "respond-async"
+    return response
 
 
 def _info(sandbox: Sandbox, engine: str) -> dict[str, Any]:

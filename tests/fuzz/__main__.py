@@ -19,6 +19,7 @@ from collections import defaultdict
 from contextlib import suppress
 from pathlib import Path
 
+from origin import serving_images
 from server import SPEC, FuzzError, Server, serving
 
 _HERE = Path(__file__).parent
@@ -55,7 +56,7 @@ def _options() -> argparse.Namespace:
 
 
 def _serve_and_attack(directory: Path, options: argparse.Namespace, deadline: float) -> int:
-    with serving(directory) as server:
+    with serving_images() as origin, serving(directory, origin) as server:
         try:
             _attack(server, directory, options, deadline)
             server.check()

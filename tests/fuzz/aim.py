@@ -5,11 +5,11 @@ from __future__ import annotations
 import base64
 import copy
 import json
-from collections.abc import Mapping
 from typing import Any
 
 from population import FILES, Population, operation_of
 from schemathesis.core.parameters import ParameterLocation
+from services import aimed_reference, aimed_service, bounded_service
 
 __all__ = ["Aim"]
 
@@ -45,7 +45,12 @@ _PREFERENCES = (
     'wait="2"; a=b, respond-async',
     "handling=lenient",
 )
-_SERVICE_KEYS = ("image", "working_dir", "environment", "hostname", "labels", "network_mode")
+# Of each operation: how often a good image, a refused one, no valid name, and what was generated.
+# A pull is a process, and takes as long as twenty other requests.
+_REFERENCES: dict[str | None, tuple[float, ...]] = {
+    "pull_image": (0.2, 0.15, 0.5, 0.15),
+    "remove_image": (0.5, 0.1, 0.2, 0.2),
+}
 _KEYS = tuple(f"key-{number}" for number in range(12))
 
 
@@ -70,6 +75,11 @@ class Aim:
             self._aim_body(case, operation)
 
     def _aim_path(self, case: Any, operation: str | None) -> None:
+        if "reference" in case.path_parameters and not _is_of_a_link(case, "reference"):
+            given = str(case.path_parameters["reference"])
+            weights = _REFERENCES.get(operation, (0, 0, 0, 1))
+            found = aimed_reference(self._choice, given, weights=weights)
+            case.path_parameters["reference"] = found
         given = case.path_parameters.get("sandbox_id")
         if not isinstance(given, str) or _is_of_a_link(case, "sandbox_id"):
             return
@@ -148,7 +158,9 @@ class Aim:
         if known is not None and self._often(0.7):
             body.update(copy.deepcopy(known))
         elif self._often(0.85):
-            body["service"] = self._service(body["service"])
+            body["service"] = aimed_service(self._choice, body["service"])
+        else:
+            bounded_service(self._choice, body["service"])
 
     def _body_create_sandbox_from_form(self, case: Any, body: dict[str, Any]) -> None:
         if self._often(0.1):
@@ -157,14 +169,7 @@ class Aim:
             body.pop(key, None)
         body["image"] = "host"
         if self._often(0.5):
-            body["service"] = json.dumps(self._service({"image": "host", "x-more": [None]}))
-
-    def _service(self, service: Mapping[str, Any]) -> dict[str, Any]:
-        found = {key: value for key, value in service.items() if key in _SERVICE_KEYS}
-        found |= {"image": "host"} | ({"network_mode": "none"} if "network_mode" in found else {})
-        if self._often(0.1):
-            found["command"] = self._choice.choice(("sleep 60", "true", ["sh", "-c", "exit 4"]))
-        return found
+            body["service"] = json.dumps(aimed_service(self._choice, {}) | {"x-more": [None]})
 
     def _path(self, given: Any) -> Any:
         paths = self._choice.choices((_PATHS, _ODD_PATHS, (given,)), (0.75, 0.1, 0.15))[0]

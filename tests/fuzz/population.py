@@ -17,6 +17,7 @@ _LEAST, _MOST = 4, 10
 _MEMORY = 200
 _GUARD = 30.0
 FILES = ("a.txt", "b.bin", "deep/er/ü ñ", "a b%2F?#&=.txt")
+_NOT_MADE = (b'"sandbox_not_found"', b'_image"', b'"image_', b'"registry_', b'"not_supported"')
 # Seen in the server's access log, where requests that nobody counts have it.
 _OURS = {"population": ""}
 
@@ -67,7 +68,7 @@ class Population:
         learn = getattr(self, f"_learn_{operation_of(case)}", None)
         if learn is not None and response.status_code < 300:
             learn(case, response)
-        elif response.status_code == 410:
+        elif response.status_code == 410 or _could_not_be_made(response):
             self._learn_end(case.path_parameters.get("sandbox_id"))
         self._keep_up()
 
@@ -121,6 +122,11 @@ class Population:
             method, self._url + path, params=_OURS, json=json, timeout=_GUARD
         )
         answer.raise_for_status()
+
+
+def _could_not_be_made(response: Any) -> bool:
+    """Whether that is what is said of a sandbox that was being made at a 202."""
+    return response.status_code >= 400 and any(code in response.content for code in _NOT_MADE)
 
 
 def operation_of(case: Any) -> str | None:

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 import requests
 import yaml
+from origin import Origin
 
 __all__ = ["SPEC", "FuzzError", "Server", "serving"]
 
@@ -94,17 +95,23 @@ class Server:
 
 
 @contextmanager
-def serving(directory: Path) -> Generator[Server]:
-    """Run a server with its home in *directory*; at the end nothing of it may be left."""
+def serving(directory: Path, origin: Origin) -> Generator[Server]:
+    """Run a server with its home in *directory*, which pulls from *origin* whatever it is asked
+    for; at the end nothing of it may be left.
+    """
     _adopt_orphans()
-    places = {name: directory / name.lower() for name in ("HOME", "TMPDIR")}
+    places = {name: directory / name.lower() for name in ("HOME", "TMPDIR", "LUNETTE_HOME")}
     for place in places.values():
         place.mkdir()
     # -P: of the checkout that may be the working directory, nothing is imported.
     program = (sys.executable, "-P", "-c", "from lunette.cli import main; main()", "serve")
     process = subprocess.Popen(
         [*program, "--host", "127.0.0.1", "--port", "0", "--state", str(directory / "state")],
-        env={**_without_settings(), **{name: str(place) for name, place in places.items()}},
+        env={
+            **_without_settings(),
+            **{name: str(place) for name, place in places.items()},
+            **_nowhere_else(origin),
+        },
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -130,7 +137,14 @@ def _end(process: subprocess.Popen[str]) -> None:
 
 
 def _without_settings() -> dict[str, str]:
-    return {k: v for k, v in os.environ.items() if not k.upper().startswith("LUNETTE_")}
+    ours = ("LUNETTE_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "DOCKER_CONFIG")
+    return {k: v for k, v in os.environ.items() if not k.upper().startswith(ours)}
+
+
+def _nowhere_else(origin: Origin) -> dict[str, str]:
+    """Return settings by which no request leaves this machine, whatever is to be pulled."""
+    proxies = {f"{scheme}_PROXY": f"http://{origin.closed}" for scheme in ("HTTP", "HTTPS", "ALL")}
+    return {"LUNETTE_REGISTRY_MIRRORS": f"docker.io={origin.host}", **proxies, "NO_PROXY": ""}
 
 
 def _adopt_orphans() -> None:
@@ -163,7 +177,7 @@ def _operations() -> list[tuple[re.Pattern[str], dict[str, str]]]:
     paths = sorted(document["paths"].items(), key=lambda item: "{" in item[0])
     return [
         (
-            re.compile(re.sub(r"\\\{\w+\\\}", "[^/]+", re.escape(path))),
+            _pattern(path),
             {
                 method.upper(): operation["operationId"]
                 for method, operation in methods.items()
@@ -172,3 +186,9 @@ def _operations() -> list[tuple[re.Pattern[str], dict[str, str]]]:
         )
         for path, methods in paths
     ]
+
+
+def _pattern(path: str) -> re.Pattern[str]:
+    # The log has a reference with its slashes, however they were sent.
+    found = re.escape(path).replace(r"\{reference\}", ".+")
+    return re.compile(re.sub(r"\\\{\w+\\\}", "[^/]+", found))

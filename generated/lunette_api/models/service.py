@@ -60,8 +60,8 @@ class Service:
             platform (str | Unset): `os[/arch[/variant]]`; only that of the machine is supported.
             mem_limit (int | str | Unset): Bytes, or a string with a unit of Docker's.
             cpus (float | str | Unset): Processors, such as 0.5.
-            pids_limit (int | str | Unset): Processes and threads, 1 to 4,096, those of the sandbox itself included. Default
-                4,096.
+            pids_limit (int | str | Unset): Processes and threads, 5 to 4,096, the four of the sandbox itself included.
+                Default 4,096.
             deploy (ServiceDeploy | Unset): `resources.limits` with `memory`, `cpus` and `pids`, as the keys of their own.
             shm_size (int | str | Unset): Bytes, or a string with a unit of Docker's.
             tmpfs (list[str] | str | Unset): Directories in memory, each a path, or `path:options` with Docker's `size`
@@ -77,8 +77,9 @@ class Service:
             stop_grace_period (str | Unset): How long a destroy waits after `stop_signal`, as `1m30s`; at most 60 s. Default
                 10 s.
             ulimits (ServiceUlimits | Unset): By name without `RLIMIT_`, one number for both or `soft` and `hard`; -1 is no
-                limit. A hard limit over the
-                server's own is `not_supported`.
+                limit. Commands have them. A
+                hard limit over the server's own is `not_supported`; `nproc` and `fsize` never go beyond what `pids_limit`
+                and `storage_opt` leave.
             storage_opt (ServiceStorageOpt | Unset): `size`: the disk that the sandbox may use; at most `limits.disk`, which
                 is the default.
     """

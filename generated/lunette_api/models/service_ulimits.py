@@ -21,8 +21,9 @@ T = TypeVar("T", bound="ServiceUlimits")
 
 @_attrs_define
 class ServiceUlimits:
-    """By name without `RLIMIT_`, one number for both or `soft` and `hard`; -1 is no limit. A hard limit over the
-    server's own is `not_supported`.
+    """By name without `RLIMIT_`, one number for both or `soft` and `hard`; -1 is no limit. Commands have them. A
+    hard limit over the server's own is `not_supported`; `nproc` and `fsize` never go beyond what `pids_limit`
+    and `storage_opt` leave.
 
     """
 

@@ -11,7 +11,15 @@ from pathlib import Path
 
 from .errors import ImageStoreError, NoSpaceError
 
-__all__ = ["check_space", "disk_errors", "free_bytes", "is_full", "publish", "sync_all", "write_whole"]
+__all__ = [
+    "check_space",
+    "disk_errors",
+    "free_bytes",
+    "is_full",
+    "publish",
+    "sync_all",
+    "write_whole",
+]
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 

@@ -9,21 +9,15 @@ from collections.abc import Callable, Sequence
 from lunette.server.images._budget import Budget, Pace
 from lunette.server.images._names import shown
 from lunette.server.images._stream import open_stream
-from lunette.server.images._tar import Archive, Entry
+from lunette.server.images._tar import Archive
 from lunette.server.images._tree import Tree
-from lunette.server.images.errors import (
-    ImageError,
-    InvalidImageError,
-    NoSpaceError,
-    error_of_kind,
-)
+from lunette.server.images.errors import ImageError, InvalidImageError, NoSpaceError, error_of_kind
 
 __all__ = ["apply_layers", "explained"]
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-_OF_THE_MACHINE = (  # which no entry can cause
-    *(errno.EIO, errno.EROFS, errno.ENOMEM, errno.EACCES, errno.ENFILE, errno.EMFILE),
-)
+# What no entry can cause.
+_OF_THE_MACHINE = (errno.EIO, errno.EROFS, errno.ENOMEM, errno.EACCES, errno.ENFILE, errno.EMFILE)
 
 
 def apply_layers(
@@ -60,14 +54,6 @@ def _apply(
                 tree.apply(entry, archive)
             except OSError as error:
                 raise explained(error, f"the entry {shown(entry.name)}") from error
-            except RecursionError:
-                raise _too_many_links(entry) from None
-
-
-def _too_many_links(entry: Entry) -> InvalidImageError:
-    return InvalidImageError(
-        f"the entry {shown(entry.name)} is behind too many links; have the image built again"
-    )
 
 
 def explained(error: OSError, what: str) -> ImageError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from lunette.server.images._tar_fields import InvalidHeader, number, to_integer
+from lunette.server.images._tar_fields import InvalidHeaderError, number, to_integer
 
 __all__ = ["Segment", "check", "is_pax", "of_gnu", "of_pax"]
 
@@ -58,7 +58,7 @@ def of_pax(
 
 def _paired(numbers: Sequence[int]) -> list[Segment]:
     if len(numbers) % 2:
-        raise InvalidHeader("a damaged map of a sparse file")
+        raise InvalidHeaderError("a damaged map of a sparse file")
     return list(zip(numbers[::2], numbers[1::2], strict=True))
 
 
@@ -68,20 +68,20 @@ def _lines(data_block: Callable[[], bytes]) -> Iterator[int]:
         *lines, rest = (rest + data_block()).split(b"\n")
         yield from map(to_integer, lines)
         if len(rest) > _MAX_LINE_BYTES:  # which is padding if nobody wants more
-            raise InvalidHeader("a damaged map of a sparse file")
+            raise InvalidHeaderError("a damaged map of a sparse file")
 
 
 def _check_count(count: int) -> None:
     if count > _MAX_SEGMENTS:
-        raise InvalidHeader(f"a sparse file in more than {_MAX_SEGMENTS:,} pieces")
+        raise InvalidHeaderError(f"a sparse file in more than {_MAX_SEGMENTS:,} pieces")
 
 
 def check(segments: Sequence[Segment], *, size: int, stored: int) -> None:
-    """Raise InvalidHeader unless *segments* are in order within *size*, and *stored* bytes."""
+    """Raise InvalidHeaderError unless *segments* are in order within *size*, and *stored* bytes."""
     end = 0
     for offset, length in segments:
         if offset < end:
-            raise InvalidHeader("overlapping pieces of a sparse file")
+            raise InvalidHeaderError("overlapping pieces of a sparse file")
         end = offset + length
     if end > size or sum(length for _, length in segments) != stored:
-        raise InvalidHeader("a sparse file whose pieces do not fit")
+        raise InvalidHeaderError("a sparse file whose pieces do not fit")

@@ -17,7 +17,7 @@ import zstandard
 
 from lunette.server.images.errors import InvalidImageError
 
-__all__ = ["BLOCK", "Stream", "Truncated", "open_stream"]
+__all__ = ["BLOCK", "Stream", "TruncatedError", "open_stream"]
 
 BLOCK = 512
 _READ_BYTES = 64 << 10
@@ -28,7 +28,7 @@ _GZIP, _ZSTD, _ZSTD_SKIPPABLE = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\x2a\x4d\x18
 _OTHERS = {b"BZh": "bzip2", b"\xfd7zXZ\x00": "xz"}
 
 
-class Truncated(InvalidImageError):
+class TruncatedError(InvalidImageError):
     """The layer ends too early."""
 
     def __init__(self) -> None:
@@ -119,7 +119,7 @@ class Stream:
             left = len(self._chunk) - self._at
             if not left:
                 if not self._next_chunk():
-                    raise Truncated
+                    raise TruncatedError
                 continue
             taken = min(left, size)
             self._at += taken
@@ -166,7 +166,7 @@ def _gunzip(source: _Source) -> Iterator[bytes]:
             if chunk:
                 yield chunk
             elif not data:
-                raise Truncated
+                raise TruncatedError
             data = member.unconsumed_tail
             if not member.eof:
                 continue

@@ -12,7 +12,13 @@ from typing import NamedTuple
 from lunette.server.images import _sparse
 from lunette.server.images._sparse import Segment
 from lunette.server.images._stream import BLOCK, Stream
-from lunette.server.images._tar_fields import InvalidHeader, number, pax_records, text, to_integer
+from lunette.server.images._tar_fields import (
+    InvalidHeaderError,
+    number,
+    pax_records,
+    text,
+    to_integer,
+)
 
 __all__ = ["Archive", "Entry"]
 
@@ -95,7 +101,7 @@ class Archive:
     def _data_of(self, header: bytes) -> bytes:
         size = number(header[124:136])
         if size > _MAX_EXTENDED_BYTES:
-            raise InvalidHeader(f"an extended header of {size:,} bytes")
+            raise InvalidHeaderError(f"an extended header of {size:,} bytes")
         self._claim(BLOCK + size)
         self._begin_data(size)
         return b"".join(self.pieces(size))
@@ -147,7 +153,7 @@ class Archive:
     def _data_block(self) -> bytes:
         self._claim(BLOCK)
         if self._left < BLOCK:
-            raise InvalidHeader("a damaged map of a sparse file")
+            raise InvalidHeaderError("a damaged map of a sparse file")
         self._left -= BLOCK
         return self._stream.read(BLOCK)
 
@@ -159,7 +165,7 @@ def _check_sum(header: bytes) -> None:
         return
     signed = found - 256 * sum(byte > 127 for byte in header[:148] + header[156:])
     if signed != wanted:  # which old tars computed
-        raise InvalidHeader("a wrong checksum")
+        raise InvalidHeaderError("a wrong checksum")
 
 
 def _field(records: dict[bytes, bytes], key: bytes, field: bytes) -> int:

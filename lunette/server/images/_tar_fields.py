@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from lunette.server.images.errors import InvalidImageError
 
-__all__ = ["InvalidHeader", "number", "pax_records", "text", "to_integer"]
+__all__ = ["InvalidHeaderError", "number", "pax_records", "text", "to_integer"]
 
 _DIGITS = frozenset(b"0123456789")
 _MAX_DIGITS = 20  # of 2**64
 
 
-class InvalidHeader(InvalidImageError):
+class InvalidHeaderError(InvalidImageError):
     """A header that no archive has."""
 
     def __init__(self, what: str) -> None:
@@ -33,9 +33,9 @@ def number(field: bytes, *, signed: bool = False) -> int:
         try:
             value = int(digits, 8)
         except ValueError:
-            raise InvalidHeader(f"the number {field!r}") from None
+            raise InvalidHeaderError(f"the number {field!r}") from None
     if value < 0 and not signed:
-        raise InvalidHeader(f"the number {value}")
+        raise InvalidHeaderError(f"the number {value}")
     return value
 
 
@@ -43,7 +43,7 @@ def to_integer(digits: bytes, *, signed: bool = False) -> int:
     """Read a decimal number."""
     plain = digits[1:] if signed and digits.startswith(b"-") else digits
     if not plain or len(plain) > _MAX_DIGITS or not _DIGITS.issuperset(plain):
-        raise InvalidHeader(f"the number {digits[:40]!r}")
+        raise InvalidHeaderError(f"the number {digits[:40]!r}")
     return int(digits)
 
 
@@ -74,5 +74,5 @@ def _pax_record(data: bytes, start: int) -> tuple[bytes, bytes, int]:
     end = start + to_integer(data[start : max(start, space)])
     key, equals, value = data[space + 1 : end - 1].partition(b"=")
     if not equals or not space < end <= len(data) or data[end - 1] != ord("\n"):
-        raise InvalidHeader("a damaged extended header")
+        raise InvalidHeaderError("a damaged extended header")
     return key, value, end

@@ -5,7 +5,7 @@ relative to it. As with Docker a parent may be a link. The last part of a name i
 """
 
 # pathlib knows no bytes, which names here are.
-# ruff: noqa: PTH101, PTH102, PTH106, PTH108, PTH118, PTH208, PTH211
+# ruff: noqa: PTH101, PTH102, PTH106, PTH108, PTH116, PTH118, PTH208, PTH211
 
 from __future__ import annotations
 
@@ -99,6 +99,8 @@ class Tree:
             return path
         found = self._real_parents.get(parent)
         if found is None:
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                os.stat(b"/" + parent)  # the kernel has a bound on links, realpath has none
             found = self._real_parents[parent] = os.path.realpath(b"/" + parent)[1:]
         return os.path.join(found, path[len(parent) + 1 :])
 

@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import stage
 from attrs import frozen
 
 from lunette._scratch import remove_tree
 from lunette.server.images.errors import error_of_kind
 from lunette.server.images.unpacking import Limits, Unpacked
+
+from ...isolation import stage
 
 __all__ = ["BASE", "COUNT", "PLENTY", "TYPE", "Stand", "Unpacker", "stand", "unpacker", "unpacking"]
 

@@ -142,7 +142,8 @@ def test_a_pull_and_what_is_known_afterwards(origin: Origin, root: Path) -> None
         assert image.unpacked >= 600_000
         stages = list(dict.fromkeys(report.stage for report in reports))
         assert stages == ["pulling", "unpacking"]
-        assert {report.total for report in reports} <= {0, image.size}
+        # What is pulled is the layers and a small document.
+        assert all(r.total in range(image.size, image.size + 4096) for r in reports if r.total)
         assert reports[-1].done == image.size
         assert await library.all() == [image]
         asked = len(origin.asked)

@@ -11,6 +11,7 @@ from ... import errors
 from ...models.create_sandbox_form import CreateSandboxForm
 from ...models.problem import Problem
 from ...models.sandbox_created import SandboxCreated
+from ...models.sandbox_info import SandboxInfo
 from ...types import UNSET, Unset
 from typing import cast
 
@@ -19,10 +20,14 @@ def _get_kwargs(
     *,
     body: CreateSandboxForm,
     idempotency_key: str | Unset = UNSET,
+    prefer: str | Unset = UNSET,
 ) -> dict[str, Any]:
     headers: dict[str, Any] = {}
     if not isinstance(idempotency_key, Unset):
         headers["Idempotency-Key"] = idempotency_key
+
+    if not isinstance(prefer, Unset):
+        headers["Prefer"] = prefer
 
     _kwargs: dict[str, Any] = {
         "method": "post",
@@ -39,11 +44,16 @@ def _get_kwargs(
 
 def _parse_response(
     *, client: AuthenticatedClient | Client, response: httpx.Response
-) -> Problem | SandboxCreated:
+) -> Problem | SandboxCreated | SandboxInfo:
     if response.status_code == 200:
         response_200 = SandboxCreated.from_dict(response.json())
 
         return response_200
+
+    if response.status_code == 202:
+        response_202 = SandboxInfo.from_dict(response.json())
+
+        return response_202
 
     response_default = Problem.from_dict(response.json())
 
@@ -52,7 +62,7 @@ def _parse_response(
 
 def _build_response(
     *, client: AuthenticatedClient | Client, response: httpx.Response
-) -> Response[Problem | SandboxCreated]:
+) -> Response[Problem | SandboxCreated | SandboxInfo]:
     return Response(
         status_code=HTTPStatus(response.status_code),
         content=response.content,
@@ -66,7 +76,8 @@ def sync_detailed(
     client: AuthenticatedClient | Client,
     body: CreateSandboxForm,
     idempotency_key: str | Unset = UNSET,
-) -> Response[Problem | SandboxCreated]:
+    prefer: str | Unset = UNSET,
+) -> Response[Problem | SandboxCreated | SandboxInfo]:
     """Make a sandbox (the published form)
 
      The published wire's way to make a sandbox; the server chooses the id. `multipart/form-data`, or
@@ -76,6 +87,7 @@ def sync_detailed(
 
     Args:
         idempotency_key (str | Unset):
+        prefer (str | Unset):
         body (CreateSandboxForm):
 
     Raises:
@@ -83,12 +95,13 @@ def sync_detailed(
         httpx.TimeoutException: If the request takes longer than Client.timeout.
 
     Returns:
-        Response[Problem | SandboxCreated]
+        Response[Problem | SandboxCreated | SandboxInfo]
     """
 
     kwargs = _get_kwargs(
         body=body,
         idempotency_key=idempotency_key,
+        prefer=prefer,
     )
 
     response = client.get_httpx_client().request(
@@ -103,7 +116,8 @@ def sync(
     client: AuthenticatedClient | Client,
     body: CreateSandboxForm,
     idempotency_key: str | Unset = UNSET,
-) -> Problem | SandboxCreated | None:
+    prefer: str | Unset = UNSET,
+) -> Problem | SandboxCreated | SandboxInfo | None:
     """Make a sandbox (the published form)
 
      The published wire's way to make a sandbox; the server chooses the id. `multipart/form-data`, or
@@ -113,6 +127,7 @@ def sync(
 
     Args:
         idempotency_key (str | Unset):
+        prefer (str | Unset):
         body (CreateSandboxForm):
 
     Raises:
@@ -120,13 +135,14 @@ def sync(
         httpx.TimeoutException: If the request takes longer than Client.timeout.
 
     Returns:
-        Problem | SandboxCreated
+        Problem | SandboxCreated | SandboxInfo
     """
 
     return sync_detailed(
         client=client,
         body=body,
         idempotency_key=idempotency_key,
+        prefer=prefer,
     ).parsed
 
 
@@ -135,7 +151,8 @@ async def asyncio_detailed(
     client: AuthenticatedClient | Client,
     body: CreateSandboxForm,
     idempotency_key: str | Unset = UNSET,
-) -> Response[Problem | SandboxCreated]:
+    prefer: str | Unset = UNSET,
+) -> Response[Problem | SandboxCreated | SandboxInfo]:
     """Make a sandbox (the published form)
 
      The published wire's way to make a sandbox; the server chooses the id. `multipart/form-data`, or
@@ -145,6 +162,7 @@ async def asyncio_detailed(
 
     Args:
         idempotency_key (str | Unset):
+        prefer (str | Unset):
         body (CreateSandboxForm):
 
     Raises:
@@ -152,12 +170,13 @@ async def asyncio_detailed(
         httpx.TimeoutException: If the request takes longer than Client.timeout.
 
     Returns:
-        Response[Problem | SandboxCreated]
+        Response[Problem | SandboxCreated | SandboxInfo]
     """
 
     kwargs = _get_kwargs(
         body=body,
         idempotency_key=idempotency_key,
+        prefer=prefer,
     )
 
     response = await client.get_async_httpx_client().request(**kwargs)
@@ -170,7 +189,8 @@ async def asyncio(
     client: AuthenticatedClient | Client,
     body: CreateSandboxForm,
     idempotency_key: str | Unset = UNSET,
-) -> Problem | SandboxCreated | None:
+    prefer: str | Unset = UNSET,
+) -> Problem | SandboxCreated | SandboxInfo | None:
     """Make a sandbox (the published form)
 
      The published wire's way to make a sandbox; the server chooses the id. `multipart/form-data`, or
@@ -180,6 +200,7 @@ async def asyncio(
 
     Args:
         idempotency_key (str | Unset):
+        prefer (str | Unset):
         body (CreateSandboxForm):
 
     Raises:
@@ -187,7 +208,7 @@ async def asyncio(
         httpx.TimeoutException: If the request takes longer than Client.timeout.
 
     Returns:
-        Problem | SandboxCreated
+        Problem | SandboxCreated | SandboxInfo
     """
 
     return (
@@ -195,5 +216,6 @@ async def asyncio(
             client=client,
             body=body,
             idempotency_key=idempotency_key,
+            prefer=prefer,
         )
     ).parsed

@@ -17,14 +17,14 @@ from lunette.server.engines.bubblewrap._channel import Channel, DeadChannelError
 from lunette.server.engines.bubblewrap._forkserver import ForkServer
 from lunette.server.engines.bubblewrap._sandbox import BubblewrapSandbox
 from lunette.server.engines.bubblewrap.inside.measuring import TOO_DEEP
-from lunette.server.engines.protocol import NoCapacityError, NoSpaceError
+from lunette.server.engines.protocol import EngineError, NoSpaceError
 from lunette.server.settings import FREE_DISK
 
 __all__ = ["DiskWatch", "check_free"]
 
 logger = logging.getLogger(__name__)
 
-_EXPECTED = (DeadChannelError, NoCapacityError)
+_EXPECTED = (DeadChannelError, EngineError)
 _SHORTEST_PAUSE = 1.0
 _REST = 20  # pauses for every moment of measuring, so that it takes no more than 5 % of a processor
 _TOGETHER = 16

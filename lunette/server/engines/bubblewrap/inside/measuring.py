@@ -108,7 +108,7 @@ def _used(path: str) -> int:
         return sum(_sizes(path))
     except _TooDeepError:
         return TOO_DEEP
-    except FileNotFoundError:  # destroyed meanwhile
+    except (FileNotFoundError, NotADirectoryError):  # destroyed meanwhile
         return 0
 
 

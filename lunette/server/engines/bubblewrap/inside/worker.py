@@ -37,7 +37,7 @@ __all__ = ["Worker"]
 
 _MAX_OPEN_FILES = 65_536
 # What no directory in memory may hide: without it there is no command, or no wall.
-_NEEDED = ("/proc/self/fd", "/proc/sys/user/max_user_namespaces", "/dev/null")
+_NEEDED = ("/proc/1/stat", "/proc/sys/user/max_user_namespaces", "/dev/null")
 _WALLS = (resource.RLIMIT_NPROC, resource.RLIMIT_FSIZE)
 _ROOM_SECONDS = 0.001
 
