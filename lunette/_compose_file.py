@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -20,12 +19,6 @@ __all__ = ["FoundService", "find_file", "read_service"]
 # In the order in which Compose looks for them.
 _NAMES = ("compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml")
 _SUFFIXES = (".yaml", ".yml")
-
-# What an interpolated text is made into, as only the contract's schema would otherwise find it.
-_BOOLEANS = frozenset({"init", "oom_kill_disable", "privileged", "read_only", "stdin_open", "tty"})
-
-
-_NUMBER = re.compile(r"-?[0-9]{1,19}")
 
 
 @frozen
@@ -71,7 +64,7 @@ def read_service(path: Path, name: str | None) -> FoundService:
         return dotenv.get(variable) if value is None else value
 
     filled = interpolated(service, lookup, f"{source}: services.{name}")
-    return FoundService(_cast(service, filled), folder, lookup)
+    return FoundService(filled, folder, lookup)
 
 
 def _parsed(path: Path) -> Mapping[str, Any]:
@@ -115,23 +108,3 @@ def _chosen(
     if not isinstance(service, Mapping):
         raise ServiceError(f"{source}: services.{name} must be a mapping")
     return cast("Mapping[str, Any]", service), name
-
-
-def _cast(raw: Mapping[str, Any], filled: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Make what was a variable a flag or a number where Compose does."""
-    if isinstance(filled.get("ulimits"), Mapping):
-        filled = {**filled, "ulimits": _numbers(filled["ulimits"])}
-    changed = {key for key in _BOOLEANS & filled.keys() if filled[key] != raw[key]}
-    words = {"true": True, "false": False}
-    return {
-        key: words.get(str(value).lower(), value) if key in changed else value
-        for key, value in filled.items()
-    }
-
-
-def _numbers(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        fields = cast("Mapping[str, Any]", value)
-        return {key: _numbers(item) for key, item in fields.items()}
-    is_number = isinstance(value, str) and _NUMBER.fullmatch(value)
-    return int(value) if is_number else value

@@ -6,6 +6,7 @@ The generated client's forms have one boundary for all, which can occur in a tar
 from __future__ import annotations
 
 import secrets
+import threading
 from collections.abc import Callable, Generator, Mapping
 
 from ._io import Body
@@ -26,24 +27,36 @@ class Form(Body):
         self._open = file
         self._rest = bytearray()
         self._chunks = self._made()
+        # Who is cancelled closes it while a thread may still be reading.
+        self._reading = threading.Lock()
+        self._closed = False
 
     def rewind(self) -> None:
         """Begin again, for another attempt."""
-        self.close()
-        self._rest.clear()
-        self._chunks = self._made()
+        with self._reading:
+            self._chunks.close()
+            self._rest.clear()
+            self._chunks = self._made()
 
     def read(self, limit: int) -> bytes:
         """Read the next chunk; nothing at the end."""
-        while len(self._rest) < limit and (chunk := next(self._chunks, b"")):
-            self._rest += chunk
-        chunk = bytes(self._rest[:limit])
-        del self._rest[:limit]
+        with self._reading:
+            while len(self._rest) < limit and (chunk := next(self._chunks, b"")):
+                self._rest += chunk
+            chunk = bytes(self._rest[:limit])
+            del self._rest[:limit]
+        if self._closed:
+            self.close()
         return chunk
 
     def close(self) -> None:
-        """Close what is open of the file."""
-        self._chunks.close()
+        """Close what is open of the file; while it is read, that does it."""
+        self._closed = True
+        if self._reading.acquire(blocking=False):
+            try:
+                self._chunks.close()
+            finally:
+                self._reading.release()
 
     def _made(self) -> Generator[bytes]:
         before, after = self._parts

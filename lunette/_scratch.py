@@ -156,8 +156,9 @@ def _open_directory(name: str | Path, *, within: int | None = None) -> int:
 
 def _some_entries(fd: int) -> list[tuple[str, bool]]:
     with os.scandir(fd) as found:
-        entries = (e for e in found if e.name != _MARK)
-        return [(e.name, e.is_dir(follow_symlinks=False)) for e in itertools.islice(entries, 1000)]
+        seen = ((e.name, e.is_dir(follow_symlinks=False)) for e in found)
+        # A directory of that name is no mark.
+        return list(itertools.islice((e for e in seen if e != (_MARK, False)), 1000))
 
 
 def _remove_entry(entry: tuple[str, bool], *, top: int, names: Iterator[str]) -> None:
@@ -167,7 +168,7 @@ def _remove_entry(entry: tuple[str, bool], *, top: int, names: Iterator[str]) ->
         return
     inner = _open_directory(name, within=top)
     try:
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError, IsADirectoryError):
             os.unlink(_MARK, dir_fd=inner)
         while found := _some_entries(inner):
             for child, child_is_directory in found:

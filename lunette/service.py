@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from attrs import frozen
 
 from ._compose import KEYS, nearest
+from ._compose_casts import cast_values
 from ._compose_service import ComposeService
 from ._plain import Plainer, encodable
 from .errors import NotSupportedError, ServiceError
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
     from ._interpolation import Lookup
 
 __all__ = ["ComposeService", "Specification", "checked", "read", "reads_files"]
-
-# What this server's engine cannot do is for the server to refuse, by name; what Compose does not
-# know is a slip, and found here.
 
 # What is read here, from files that no server may open.
 _READ_HERE = ("build", "env_file")
@@ -115,7 +113,7 @@ def _checked(service: Mapping[Any, Any], lookup: Lookup) -> dict[str, Any]:
         raise ServiceError('the service names no image; the smallest one is {"image": "host"}')
     if plain.get("environment") is not None:
         plain["environment"] = _variables(plain["environment"], "environment", lookup)
-    return {key: value for key, value in plain.items() if value is not None}
+    return cast_values({key: value for key, value in plain.items() if value is not None})
 
 
 def _specified(service: dict[str, Any], base: Path, lookup: Lookup) -> Specification:

@@ -184,7 +184,7 @@ def test_flags_may_be_variables(folder: Path) -> None:
     path = write(folder, "services: {a: {image: b, init: '${A:-true}', read_only: '${B:-False}'}}")
     assert read(path).service == {"image": "b", "init": True, "read_only": False}
     path = write(folder, "services: {a: {image: b, init: '${A:-perhaps}', tty: 'true'}}")
-    assert read(path).service == {"image": "b", "init": "perhaps", "tty": "true"}
+    assert read(path).service == {"image": "b", "init": "perhaps", "tty": True}
 
 
 def test_ulimits_may_be_variables(folder: Path) -> None:

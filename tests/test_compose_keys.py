@@ -10,12 +10,12 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
-import stage
-from servers import Server, serving
 
 from lunette import APIError, LunetteClient, NotSupportedError, Sandbox, ServiceError
 
 from .embedded import until
+from .isolation import stage
+from .isolation.servers import Server, serving
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="bubblewrap needs Linux")
 

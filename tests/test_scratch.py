@@ -155,3 +155,11 @@ def test_a_temporary_directory_on_a_disk_is_taken(monkeypatch: pytest.MonkeyPatc
     monkeypatch.delenv("TMPDIR", raising=False)
     monkeypatch.setattr(_scratch, "_in_memory", lambda path: False)
     assert _scratch._directory_on_disk() == Path(_scratch.tempfile.gettempdir())
+
+
+def test_a_directory_with_the_name_of_the_mark_goes_too(tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    for above in ("", "inner/", "inner/deeper/"):
+        (tree / above / _scratch._MARK / "below").mkdir(parents=True)
+    remove_tree(tree)
+    assert not tree.exists()

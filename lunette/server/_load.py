@@ -7,12 +7,21 @@ from collections.abc import Generator, Iterable
 
 from lunette.server._problems import Problem
 
-__all__ = ["STARTING_COMMANDS", "STARTING_SANDBOXES", "Gate", "body_gate", "buffered_bytes"]
+__all__ = [
+    "STARTING_COMMANDS",
+    "STARTING_SANDBOXES",
+    "WAITING_SANDBOXES",
+    "Gate",
+    "body_gate",
+    "buffered_bytes",
+]
 
 # As in openapi.yaml. A server starts about a thousand commands a second and sixty sandboxes, so
 # that nobody waits for more than a few seconds.
 STARTING_COMMANDS = 1024
 STARTING_SANDBOXES = 256
+# Those take nothing meanwhile but a little memory.
+WAITING_SANDBOXES = 4096
 _BODY_BYTES = 512 * 1024 * 1024
 _RETRY_AFTER = "1"
 # Others are read piece by piece, however long they are.

@@ -63,8 +63,7 @@ _IMAGE_PROBLEMS = {
     "no_space": (507, "no_space"),
     "in_use": (409, "image_in_use"),
     "store": (503, "engine_unavailable"),
-    # A process that died, perhaps of too little memory.
-    "image": (503, "no_capacity"),
+    "killed": (503, "no_capacity"),
 }
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}

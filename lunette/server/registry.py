@@ -11,7 +11,7 @@ from typing import Any
 
 from attrs import define, field
 
-from lunette.server._load import STARTING_SANDBOXES, Gate
+from lunette.server._load import STARTING_SANDBOXES, WAITING_SANDBOXES, Gate
 from lunette.server._problems import Problem, as_problem, gone, host_problem
 from lunette.server.engines.protocol import (
     Engine,
@@ -73,6 +73,10 @@ class Registry:
         self._launch = launch
         self._store = store
         self._starting_sandboxes = Gate(STARTING_SANDBOXES, "sandboxes that are being made")
+        self._waiting_sandboxes = Gate(WAITING_SANDBOXES, "sandboxes that wait for an image")
+        # Who has waited for an image waits on for its turn.
+        self._turns = asyncio.Semaphore(STARTING_SANDBOXES)
+        self._closing = False
         self._engine: Engine | None = None
         self._starting: asyncio.Task[Engine | Problem] | None = None
         self._sandboxes: dict[str, Sandbox] = {}
@@ -97,6 +101,7 @@ class Registry:
             async with asyncio.timeout(_CLOSE_SECONDS):
                 # An engine that is half started is hard to stop; this takes less than a second.
                 await self._starting
+                self._closing = True
                 for task in self._background:
                     task.cancel()
                 for sandbox in self._sandboxes.values():
@@ -182,6 +187,7 @@ class Registry:
             raise Problem(422, "key_reused", detail, key="sandbox_id")
         is_new = sandbox is None
         if sandbox is None:
+            self._check_open()
             self._starting_sandboxes.check()
             self._failures.pop(sandbox_id, None)
             sandbox = Sandbox(spec, Runs(self._store, sandbox_id))
@@ -264,8 +270,7 @@ class Registry:
 
     async def _make(self, engine: Engine, sandbox: Sandbox) -> None:
         try:
-            with self._starting_sandboxes.entered():
-                handle = await self._create(engine, sandbox)
+            handle = await self._create(engine, sandbox)
         except SandboxGoneError as error:
             self._note(sandbox, error.status)
             return
@@ -279,9 +284,16 @@ class Registry:
             sandbox.status = Status(state=State.RUNNING)
 
     async def _create(self, engine: Engine, sandbox: Sandbox) -> Handle:
+        spec = sandbox.spec.sandbox
         try:
-            await self._prepare(engine, sandbox)
-            return await engine.create(sandbox.spec.sandbox)
+            if spec.image in engine.capabilities.images:
+                with self._starting_sandboxes.entered():
+                    await self._prepare(engine, sandbox)
+                    return await engine.create(spec)
+            with self._waiting_sandboxes.entered():
+                await self._prepare(engine, sandbox)
+            async with self._turns:
+                return await engine.create(spec)
         except OSError as error:  # of the host: inside there is nothing yet
             logger.exception("[%s] could not be made", sandbox.id)
             raise host_problem(error) from error
@@ -295,6 +307,7 @@ class Registry:
 
         if sandbox.destruction is not None:
             raise gone(sandbox.id)
+        self._check_open()
         preparing = engine.prepare(sandbox.spec.sandbox, report)
         sandbox.preparing = asyncio.create_task(preparing)
         try:
@@ -304,7 +317,7 @@ class Registry:
                 raise gone(sandbox.id) from None
             if (task := asyncio.current_task()) is not None and task.cancelling():
                 raise
-            raise Problem(503, "engine_unavailable", "the server is closing") from None
+            raise _closing() from None
         finally:
             sandbox.progress = sandbox.preparing = None
 
@@ -348,6 +361,10 @@ class Registry:
             await asyncio.to_thread(self._store.checkpoint)
             self._store.restart_log()
 
+    def _check_open(self) -> None:
+        if self._closing:
+            raise _closing()
+
     def _check_not_gone(self, sandbox_id: str) -> None:
         code = self._store.gone_code(sandbox_id)
         if code is not None:
@@ -364,6 +381,10 @@ class Registry:
             if self._failures[oldest][1] > now and len(self._failures) <= _MOST_FAILURES:
                 return
             del self._failures[oldest]
+
+
+def _closing() -> Problem:
+    return Problem(503, "engine_unavailable", "the server is closing")
 
 
 async def _wait_for_creation(sandbox: Sandbox, wait: float | None) -> None:

@@ -27,7 +27,7 @@ _CONFIG = _HERE / "schemathesis.toml"
 # Requests of a pass: schemathesis keeps the history of each.
 _LONGEST_PASS = 15_000
 # What the phases send beside fuzzing, and how many requests an example of the others gives.
-_FIXED, _PER_EXAMPLE = 600, 14
+_FIXED, _PER_EXAMPLE = 900, 16
 _REQUEST_SECONDS = 30
 _HURRY_SECONDS = 20
 

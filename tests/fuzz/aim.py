@@ -49,7 +49,7 @@ _PREFERENCES = (
 # A pull is a process, and takes as long as twenty other requests.
 _REFERENCES: dict[str | None, tuple[float, ...]] = {
     "pull_image": (0.2, 0.15, 0.5, 0.15),
-    "remove_image": (0.5, 0.1, 0.2, 0.2),
+    "remove_image": (0.3, 0.1, 0.3, 0.3),
 }
 _KEYS = tuple(f"key-{number}" for number in range(12))
 

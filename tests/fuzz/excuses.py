@@ -11,7 +11,11 @@ from typing import Any
 from population import operation_of
 from schemathesis.core import NotSet
 from schemathesis.core.failures import AcceptedNegativeData, Failure, ServerError
-from schemathesis.openapi.checks import RejectedPositiveData, UseAfterFree
+from schemathesis.openapi.checks import (
+    EnsureResourceAvailability,
+    RejectedPositiveData,
+    UseAfterFree,
+)
 
 __all__ = ["is_excused"]
 
@@ -69,6 +73,12 @@ _FAILED: dict[str, set[tuple[str, str | None]]] = {
     "get_sandbox": {("registry_error", "image")},
     "pull_image": {("registry_error", "reference")},
 }
+# What a sandbox that was just made may lack, or why it could not be made after a 202.
+_NOT_THERE: set[tuple[str, str | None]] = {
+    ("file_not_found", "*"),
+    ("process_not_found", "*"),
+    ("image_not_found", "image"),
+}
 
 
 def is_excused(failure: Failure, case: Any, response: Any) -> bool:
@@ -83,6 +93,8 @@ def is_excused(failure: Failure, case: Any, response: Any) -> bool:
     if isinstance(failure, AcceptedNegativeData):
         # That a sandbox is gone is found before the rest of the request is looked at.
         return _is_gone(case, response) or _is_empty_upload(operation, case)
+    if isinstance(failure, EnsureResourceAvailability):
+        return _has(response, _NOT_THERE)
     if isinstance(failure, UseAfterFree):
         # A command that was killed has an outcome, which its key gives for as long as keys live.
         return operation == "get_process" and "/processes/" in failure.free

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 SECRET_LOG = "LUNETTE_TEST_LOG"
+_PULL = "pull"
 _FORGET = "lunette.server.engines.bubblewrap.inside.forkserver"
 
 
@@ -131,6 +132,32 @@ def group_only() -> None:
     Hunt._members = members  # type: ignore[method-assign]
 
 
+def links_of_the_image() -> None:
+    """Trees as their layers have them, with whatever stands where bwrap mounts."""
+    import asyncio
+
+    original = asyncio.create_subprocess_exec
+
+    async def start(*command: str, **more: Any) -> asyncio.subprocess.Process:
+        if command[-1] == "lunette.server.images.pulling":
+            command = (sys.executable, __file__, _PULL)
+        return await original(*command, **more)
+
+    asyncio.create_subprocess_exec = start
+
+
+def no_overlay() -> None:
+    """The tree of an image is the root itself."""
+
+    def bound(text: str) -> str:
+        lower, rest = text.split("--overlay-src\0", 1)[1].split("\0", 1)
+        upper = rest.split("\0", 4)[:4]
+        whole = "\0".join(["--overlay-src", lower, *upper])
+        return text.replace(whole, f"--bind\0{lower}\0/")
+
+    _rearrange(lambda text: bound(text) if "--overlay-src\0" in text else text)
+
+
 def _set_deadline(seconds: float) -> None:
     from lunette.server.engines.bubblewrap import _sandbox
 
@@ -208,6 +235,19 @@ def inside_no_seccomp() -> None:
     kernel.set_seccomp = lambda: None
 
 
+def inside_new_privileges() -> None:
+    """Only together with no seccomp, which nobody may set who can get privileges."""
+    from lunette.server.engines.bubblewrap.inside import kernel
+
+    kernel.no_new_privileges = lambda: None
+
+
+def inside_dumpable() -> None:
+    from lunette.server.engines.bubblewrap.inside import kernel
+
+    kernel.set_dumpable = lambda yes: None
+
+
 def inside_namespaces_allowed() -> None:
     from lunette.server.engines.bubblewrap.inside import worker
 
@@ -220,6 +260,14 @@ def inside_shared_network() -> None:
 
     original = kernel._setns
     kernel._setns = lambda fd, name: None if name == "net" else original(fd, name)
+
+
+def pull() -> None:
+    """Be the process that pulls, without the look at where mounts go."""
+    from lunette.server.images import _child, pulling
+
+    _child.make_mount_points = lambda tree: None
+    pulling.main()
 
 
 def apply(names: list[str]) -> None:
@@ -238,7 +286,9 @@ def apply(names: list[str]) -> None:
     )
 
 
-if __name__ == "__main__":
+if __name__ == "__main__" and sys.argv[1] == _PULL:
+    pull()
+elif __name__ == "__main__":
     wanted = [name for name in sys.argv.pop(1).split(",") if name]
     if wanted:
         apply(wanted)

@@ -124,7 +124,7 @@ def test_any_charset_is_read_somehow(client: httpx.Client, charset: str) -> None
 @pytest.mark.parametrize("text", ["1e400", '{"image": "host", "pids_limit": 1e400}', "[" * 9999])
 def test_a_service_that_is_no_json(client: httpx.Client, text: str) -> None:
     for form in ({"data": {"service": text}}, {"files": {"service": (None, text)}}):
-        answer = client.post("/sandboxes", **form)  # type: ignore[arg-type]
+        answer = client.post("/sandboxes", **form)
         found = answer.json()
         assert (answer.status_code, found["code"], found["key"]) == (
             *(422, "invalid_request", "service"),
@@ -145,7 +145,7 @@ def test_a_service_in_a_form_says_more_than_its_image(
 ) -> None:
     sent = {"image": "host", "service": '{"hostname": "box"}'}
     for form in ({"data": sent}, {"files": {name: (None, text) for name, text in sent.items()}}):
-        name = client.post("/sandboxes", **form).json()["sandbox_id"]  # type: ignore[arg-type]
+        name = client.post("/sandboxes", **form).json()["sandbox_id"]
         assert (engine.specs[name].image, engine.specs[name].hostname) == ("host", "box")
     other = {"image": "nope", "service": '{"image": "host"}'}
     assert client.post("/sandboxes", data=other).status_code == 200

@@ -175,7 +175,7 @@ def test_a_delete_ends_one_of_two(
         (error_of_kind("invalid_image", "odd"), (422, "invalid_image")),
         (error_of_kind("platform", "other"), (422, "not_supported")),
         (error_of_kind("no_space", "full"), (507, "no_space")),
-        (error_of_kind("image", "killed"), (503, "no_capacity")),
+        (error_of_kind("killed", "killed"), (503, "no_capacity")),
         (NoSpaceError("full"), (507, "no_space")),
         (RuntimeError("a bug"), (500, "internal_error")),
     ],

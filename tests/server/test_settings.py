@@ -81,13 +81,15 @@ def test_an_empty_variable_is_an_unset_one(file: Path, monkeypatch: pytest.Monke
     assert (found.disk, found.insecure, found.mirrors) == (7, ("a",), {})
 
 
+WRONG: dict[str, list[Any]] = {
+    "disk_limit": [0, -1, True, None, 1.5e300, "10 bananas", "", [], {}],
+    "registry_mirrors": [1, {"a": "b"}, [1], ["docker.io"], ["=b"], ["a="]],
+    "insecure_registries": [1, "a.example", {}, [None], [["a"]]],
+}
+
+
 @pytest.mark.parametrize(
-    ("key", "value"),
-    [
-        *(("disk_limit", v) for v in (0, -1, True, None, 1.5e300, "10 bananas", "", [], {})),
-        *(("registry_mirrors", v) for v in (1, {"a": "b"}, [1], ["docker.io"], ["=b"], ["a="])),
-        *(("insecure_registries", v) for v in (1, "a.example", {}, [None], [["a"]])),
-    ],
+    ("key", "value"), [(key, value) for key, values in WRONG.items() for value in values]
 )
 def test_a_wrong_value_in_the_file_is_named(file: Path, key: str, value: Any) -> None:
     file.write_text(json.dumps({key: value}))

@@ -105,7 +105,7 @@ def test_every_key_of_bubblewrap_is_in_the_table_above() -> None:
     assert BubblewrapEngine(Settings()).capabilities.service_keys == FULL.service_keys
     (mark,) = (
         mark
-        for mark in test_each_key_in_its_forms_reaches_the_engine.pytestmark  # type: ignore[attr-defined]
+        for mark in test_each_key_in_its_forms_reaches_the_engine.pytestmark
         if mark.name == "parametrize"
     )
     assert {key for service, _ in mark.args[1] for key in service} == FULL.service_keys

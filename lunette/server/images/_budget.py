@@ -34,8 +34,7 @@ class Budget:
         self.entries += 1
         if self.entries > self._limits.files:
             raise InvalidImageError(
-                f"the image has more than {self._limits.files:,} entries; take a smaller one,"
-                " or raise the limit"
+                f"the image has more than {self._limits.files:,} entries: take a smaller one"
             )
         if self.entries % _CHECK_ENTRIES == 0:
             self.check_disk()
@@ -45,8 +44,7 @@ class Budget:
         self._claimed += size
         if self._claimed > self._limits.bytes:
             raise InvalidImageError(
-                f"the image unpacks to more than {self._limits.bytes:,} bytes; take a smaller one,"
-                " or raise the limit"
+                f"the image unpacks to more than {self._limits.bytes:,} bytes: take a smaller one"
             )
 
     def written(self, size: int) -> None:

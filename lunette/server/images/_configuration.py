@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -45,7 +46,7 @@ def read_configuration(content: bytes, *, layers: int, name: str) -> Configurati
     return Configuration(
         _text(found, "created", invalid),
         _environment(settings.get("Env") or [], invalid),
-        _text(settings, "WorkingDir", invalid),
+        _directory(settings, invalid),
         _text(settings, "User", invalid),
     )
 
@@ -69,6 +70,12 @@ def _environment(entries: Any, invalid: Fault) -> dict[str, str]:
         if key and equals:  # Docker ignores others, too
             environment[key] = value
     return environment
+
+
+def _directory(settings: Document, invalid: Fault) -> str | None:
+    """A relative one starts at the root, as Docker has it."""
+    found = _text(settings, "WorkingDir", invalid)
+    return None if found is None else posixpath.join("/", found)
 
 
 def _text(found: Document, key: str, invalid: Fault) -> str | None:

@@ -59,11 +59,12 @@ class ImageEndpoints:
             response = answer(_under_way(reference, pull.progress), 202)
             response.headers["Preference-Applied"] = "respond-async"
             return response
-        self._forget(reference, pull)
         try:
             return answer(_described(pull.task.result()))
         except ImageError as error:
             raise _problem(error) from error
+        except asyncio.CancelledError:
+            raise Problem(503, "engine_unavailable", "the server is closing") from None
 
     def _forget(self, reference: Reference, pull: _Pull) -> None:
         """Let nobody join what has ended; there may be another by now."""
@@ -76,6 +77,7 @@ class ImageEndpoints:
             await images.remove(str(reference))
         except ImageError as error:
             raise _problem(error) from error
+        self._pulls.pop(reference, None)
         return Response(status_code=204)
 
     async def _asked(self, operation: str, request: Request) -> tuple[Images, Reference]:
@@ -90,7 +92,11 @@ class ImageEndpoints:
 
 
 class _Pull:
-    """A pull that goes on between the requests that ask for it."""
+    """A pull that goes on between the requests that ask for it.
+
+    How it ended is kept for as many requests as were told to come back; whoever asks later has the
+    registry asked again.
+    """
 
     def __init__(
         self, images: Images, reference: Reference, forget: Callable[[Reference, _Pull], None]
@@ -99,9 +105,8 @@ class _Pull:
         self._forget = forget
         self.progress: Progress | None = None
         self.task = asyncio.create_task(images.pull(str(reference), "always", self._report))
-        # Whoever asked may never come back.
-        self.task.add_done_callback(lambda task: task.cancelled() or task.exception())
-        self._asking = 0
+        self.task.add_done_callback(self._ended)
+        self._asking = self._owed = 0
         self._ending: asyncio.TimerHandle | None = None
 
     async def wait(self, seconds: float | None) -> bool:
@@ -109,6 +114,7 @@ class _Pull:
         if self._ending is not None:
             self._ending.cancel()
         self._asking += 1
+        self._owed = max(0, self._owed - 1)  # of those who come back this is one
         try:
             await asyncio.wait([self.task], timeout=seconds)
         finally:
@@ -116,7 +122,17 @@ class _Pull:
             if not self._asking:
                 loop = asyncio.get_running_loop()
                 self._ending = loop.call_later(_UNASKED_SECONDS, self._give_up)
-        return self.task.done()
+        if not self.task.done():
+            self._owed += 1
+            return False
+        if not self._owed:
+            self._forget(self._reference, self)
+        return True
+
+    def _ended(self, task: asyncio.Task[PulledImage]) -> None:
+        _ = task.cancelled() or task.exception()  # whoever asked may never come back
+        if not self._owed:
+            self._forget(self._reference, self)
 
     def _give_up(self) -> None:
         self.task.cancel()

@@ -10,6 +10,7 @@
   · NoSpaceError: the disk is full
   · ImageInUseError: a sandbox runs on it
   · ImageStoreError: the directory of the images cannot be used
+  · PullKilledError: the process that pulled it was killed
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ __all__ = [
     "InvalidReferenceError",
     "NoSpaceError",
     "PlatformError",
+    "PullKilledError",
     "RegistryDeniedError",
     "RegistryError",
     "error_of_kind",
@@ -83,6 +85,12 @@ class ImageInUseError(ImageError):
     """A sandbox runs on the image."""
 
     kind = "in_use"
+
+
+class PullKilledError(ImageError):
+    """The process that pulled the image was killed, perhaps for want of memory."""
+
+    kind = "killed"
 
 
 class ImageStoreError(ImageError):

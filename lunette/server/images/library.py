@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import signal
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -13,7 +14,7 @@ from typing import Any
 from lunette.server.engines.protocol import PulledImage, PullPolicy, Report
 from lunette.server.settings import Settings
 
-from .errors import ImageError, ImageNotFoundError, error_of_kind
+from .errors import ImageNotFoundError, PullKilledError, error_of_kind
 from .image import Progress
 from .reference import Reference
 from .store import Held, Store, Stored
@@ -124,10 +125,12 @@ class _Pull:
         self.task.add_done_callback(lambda task: task.cancelled() or task.exception())
 
     async def _run(self, request: dict[str, Any]) -> None:
+        # A fork in the server's process, by vfork: it takes a millisecond, and pulls are few.
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-P", "-m", "lunette.server.images.pulling"),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
+            start_new_session=True,  # Ctrl-C is the server's
             limit=_LONGEST_LINE,
         )
         try:
@@ -152,12 +155,19 @@ class _Pull:
                 raise error_of_kind(message["error"]["kind"], message["error"]["message"])
             elif "image" in message:
                 return
-        raise ImageError("the process that pulled the image was killed")
+        raise _unfinished(await process.wait())
 
     def _tell(self, progress: Progress) -> None:
         self.progress = progress
         for report in self.reports:
             report(progress)
+
+
+def _unfinished(code: int) -> Exception:
+    """Return the error of a process that did not say how it ended."""
+    if code == -signal.SIGKILL:  # by whoever was short of memory
+        return PullKilledError("the process that pulled the image was killed")
+    return RuntimeError(f"the process that pulled the image ended with {code}; its log says why")
 
 
 def _pulled(stored: Stored) -> PulledImage:

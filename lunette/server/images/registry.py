@@ -117,7 +117,7 @@ class Registry:
         headers = {"Range": f"bytes={start}-"} if start else {}
         with self._open("GET", f"blobs/{digest}", headers) as response:
             if response.status_code not in ({200, 206, 416} if start else {200}):
-                self._refuse(response, f"the blob {digest}")
+                self._refuse(response, f"the blob {digest}", is_part=True)
             yield response
 
     @contextlib.contextmanager
@@ -169,11 +169,11 @@ class Registry:
     def _is_own(self, response: httpx.Response) -> bool:
         return is_same_origin(response.url, self._bases[0])
 
-    def _refuse(self, response: httpx.Response, what: str) -> NoReturn:
+    def _refuse(self, response: httpx.Response, what: str, *, is_part: bool = False) -> NoReturn:
         error = refusal(response, what, secrets=self._login.secrets)
         if isinstance(error, ImageError) and not self._is_own(response):
             # The address that it was redirected to may have expired.
             raise PassingError(RegistryError(str(error)))
-        if isinstance(error, ImageNotFoundError) and "blob" in what:
+        if isinstance(error, ImageNotFoundError) and is_part:  # the image itself was found
             raise RegistryError(str(error))
         raise error

@@ -197,7 +197,7 @@ def packed(pack: str, pieces: Iterable[bytes]) -> bytes:
 def test_a_bomb(stand: Stand, pack: str) -> None:
     zeros = (bytes(MIB) for _ in range(128))
     bomb = packed(pack, [header(size=b"%011o" % (128 * MIB)), *zeros])
-    with pytest.raises(InvalidImageError, match="unpacks to more than 1,048,576 bytes; take a sm"):
+    with pytest.raises(InvalidImageError, match="unpacks to more than 1,048,576 bytes"):
         stand.unpack(bomb, limits=limited())
     assert stand.names() == set()  # it did not even begin
 
@@ -235,7 +235,7 @@ def test_holes_count(stand: Stand) -> None:
 def test_a_million_entries(stand: Stand, entry: Entry) -> None:
     block = tar([entry])[:512]
     data = packed("zstd", (block * 10_000 for _ in range(100)))
-    with pytest.raises(InvalidImageError, match="the image has more than 1,000 entries; take a"):
+    with pytest.raises(InvalidImageError, match="the image has more than 1,000 entries"):
         stand.unpack(data, limits=limited())
 
 

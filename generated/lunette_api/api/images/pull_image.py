@@ -74,7 +74,8 @@ def sync_detailed(
      Asks the registry what the reference stands for, downloads what is missing of it and unpacks it.
     Idempotent: a
     repeat joins the pull that is under way; after a 202 the client follows it by sending the same
-    again.
+    again. A pull that
+    nobody asks for during a minute ends; what has come of it is taken up by the next.
 
     Args:
         reference (str):
@@ -111,7 +112,8 @@ def sync(
      Asks the registry what the reference stands for, downloads what is missing of it and unpacks it.
     Idempotent: a
     repeat joins the pull that is under way; after a 202 the client follows it by sending the same
-    again.
+    again. A pull that
+    nobody asks for during a minute ends; what has come of it is taken up by the next.
 
     Args:
         reference (str):
@@ -143,7 +145,8 @@ async def asyncio_detailed(
      Asks the registry what the reference stands for, downloads what is missing of it and unpacks it.
     Idempotent: a
     repeat joins the pull that is under way; after a 202 the client follows it by sending the same
-    again.
+    again. A pull that
+    nobody asks for during a minute ends; what has come of it is taken up by the next.
 
     Args:
         reference (str):
@@ -178,7 +181,8 @@ async def asyncio(
      Asks the registry what the reference stands for, downloads what is missing of it and unpacks it.
     Idempotent: a
     repeat joins the pull that is under way; after a 202 the client follows it by sending the same
-    again.
+    again. A pull that
+    nobody asks for during a minute ends; what has come of it is taken up by the next.
 
     Args:
         reference (str):

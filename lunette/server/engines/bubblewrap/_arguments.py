@@ -10,7 +10,16 @@ from lunette.server.engines.bubblewrap._users import User
 from lunette.server.engines.bubblewrap.inside.launching import INFO_FD, SECCOMP_FD, STATUS_FD
 from lunette.server.engines.protocol import SandboxSpec
 
-__all__ = ["KEPT_CAPABILITIES", "SHM_BYTES", "TMP_BYTES", "Image", "bwrap_arguments", "tmpfs"]
+__all__ = [
+    "DEFAULT_PATH",
+    "KEPT_CAPABILITIES",
+    "SHM_BYTES",
+    "TMP_BYTES",
+    "Image",
+    "bwrap_arguments",
+    "shown_at",
+    "tmpfs",
+]
 
 TMP_BYTES, SHM_BYTES = 1 << 30, 64 << 20
 # Docker's set less NET_RAW, MKNOD, SYS_CHROOT and AUDIT_WRITE: what the root of a range of ids
@@ -28,6 +37,14 @@ _DOCKER_LESS_FOUR = {
     "CAP_SETFCAP": 31,
 }
 KEPT_CAPABILITIES = sum(1 << number for number in _DOCKER_LESS_FOUR.values())
+
+
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def shown_at(disk: Path) -> Path:
+    """Return where an image's tree is shown with the ids of a sandbox."""
+    return disk / "image"
 
 
 class Image(Protocol):

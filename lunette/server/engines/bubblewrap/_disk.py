@@ -29,6 +29,7 @@ _SHORTEST_PAUSE = 1.0
 _REST = 20  # pauses for every moment of measuring, so that it takes no more than 5 % of a processor
 _TOGETHER = 16
 _LONGEST = 600.0
+_FREE_FILES = 10_000
 
 
 def check_free(path: Path) -> None:
@@ -39,6 +40,11 @@ def check_free(path: Path) -> None:
         raise NoSpaceError(
             f"the disk of the server is nearly full: {free >> 20} MiB are free, and a sandbox is"
             f" made only over {FREE_DISK >> 20} MiB"
+        )
+    if found.f_files and found.f_favail < _FREE_FILES:
+        raise NoSpaceError(
+            f"the disk of the server has room for {found.f_favail} files more, and a sandbox is"
+            f" made only over {_FREE_FILES}"
         )
 
 
@@ -68,12 +74,23 @@ class DiskWatch:
     async def _round(self) -> None:
         found = self._sandboxes()
         for first in range(0, len(found), _TOGETHER):
-            try:
-                await self._measure(found[first : first + _TOGETHER])
-            except Exception as error:  # whatever it is, disks are watched for ever
-                level = logging.DEBUG if isinstance(error, _EXPECTED) else logging.ERROR
-                logger.log(level, "disks could not be measured", exc_info=error)
-                self._hang_up()  # the next round has another process
+            batch = found[first : first + _TOGETHER]
+            if await self._measured(batch):
+                continue
+            # One of them would hide all others.
+            for sandbox in batch:
+                if not await self._measured([sandbox]) and await self._measured([]):
+                    sandbox.fail("its disk could not be measured")
+
+    async def _measured(self, sandboxes: Sequence[BubblewrapSandbox]) -> bool:
+        try:
+            await self._measure(sandboxes)
+        except Exception as error:  # whatever it is, disks are watched for ever
+            level = logging.DEBUG if isinstance(error, _EXPECTED) else logging.ERROR
+            logger.log(level, "disks could not be measured", exc_info=error)
+            self._hang_up()  # the next has another process
+            return False
+        return True
 
     def _hang_up(self) -> None:
         if self._channel is not None:

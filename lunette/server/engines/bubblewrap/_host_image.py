@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 
 from attrs import frozen
 
-from lunette.server.engines.bubblewrap._arguments import tmpfs
+from lunette.server.engines.bubblewrap._arguments import DEFAULT_PATH, tmpfs
 from lunette.server.engines.bubblewrap._hosts import bind_hosts
 from lunette.server.engines.protocol import NotSupportedError, SandboxSpec
 
@@ -58,7 +58,6 @@ _SYNTHETIC = {
 }
 _INSTALLATION = {"bin", "include", "lib", "lib64", "man", "share"}
 _LINKS = "/opt/lunette/bin"
-_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 _RUN_BYTES = 16 << 20
@@ -172,7 +171,7 @@ def prepare_host_image(state: Path, *, ranged: bool) -> HostImage:
     system += _make_parents(f"{_LINKS}/python")
     for name in ("python", "python3") if program else ():
         system += ["--symlink", str(program), f"{_LINKS}/{name}"]
-    paths = [_LINKS, *([f"{sys.base_prefix}/bin"] if python else []), _PATH]
+    paths = [_LINKS, *([f"{sys.base_prefix}/bin"] if python else []), DEFAULT_PATH]
     return HostImage(tuple(system), tuple(python), ":".join(paths), tuple(mounts))
 
 

@@ -84,6 +84,7 @@ class BubblewrapSandbox:
         self._thawed = asyncio.Event()
         self._thawed.set()
         self._main: BubblewrapProcess | None = None
+        self._patience_over = asyncio.Event()
         self._destroying: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._pid1, self._vanished)
@@ -291,6 +292,8 @@ class BubblewrapSandbox:
         The service's command is asked first by its `stop_signal`, if it has one, but not *at_once*.
         After an error the next call tries again.
         """
+        if at_once:
+            self._patience_over.set()
         if self._destroying is None or _has_failed(self._destroying):
             asks = self.spec.stop_signal is not None and self._main is not None and not at_once
             self._destroying = self._loop.create_task(self._stop() if asks else self._clean_up())
@@ -305,7 +308,7 @@ class BubblewrapSandbox:
                 assert self._main is not None
                 asked = {"op": "signal", "pid": self._main.pid, "number": self.spec.stop_signal}
                 await self._ask(asked)
-                await self._main.wait()
+                await _first_of(self._main.wait(), self._patience_over.wait())
         self._end(_DESTROYED)
         await self._clean_up()
 
@@ -333,6 +336,17 @@ class BubblewrapSandbox:
         task = self._loop.create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+async def _first_of(*waiting: Coroutine[Any, Any, object]) -> None:
+    """Wait for one of several; the others are given up."""
+    tasks = [asyncio.ensure_future(one) for one in waiting]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _has_failed(task: asyncio.Task[None]) -> bool:

@@ -7,7 +7,12 @@ import resource
 from pathlib import Path
 from typing import Any
 
-from lunette.server.engines.bubblewrap._arguments import KEPT_CAPABILITIES, TMP_BYTES, Image
+from lunette.server.engines.bubblewrap._arguments import (
+    KEPT_CAPABILITIES,
+    TMP_BYTES,
+    Image,
+    shown_at,
+)
 from lunette.server.engines.bubblewrap._hosts import hosts_of
 from lunette.server.engines.bubblewrap._identities import IMAGE_IDS, IdRange
 from lunette.server.engines.bubblewrap._sandbox import ANSWER_SECONDS
@@ -24,7 +29,6 @@ __all__ = ["PROCESSES", "check_limits", "make_disk", "start_message"]
 
 PROCESSES = 4096  # a sandbox
 _FEWEST = 5  # bwrap, the first two inside, their worker, and a command
-_SHOWN = "image"
 _OWN = ("fsize", "nproc")
 
 
@@ -69,7 +73,7 @@ def _shown(image: Image, disk: Path) -> dict[str, Any] | None:
         return None
     return {
         "source": str(image.source),
-        "target": str(disk / _SHOWN),
+        "target": str(shown_at(disk)),
         "base": IMAGE_IDS[0],
     }
 
@@ -114,7 +118,7 @@ def make_disk(
     disk: Path, spec: SandboxSpec, image: Image, *, ids: IdRange | None, user: User
 ) -> None:
     """Make the writable directories of a sandbox, its user's where they are the user's."""
-    names = [*image.directories, *([_SHOWN] if image.source else [])]
+    names = [*image.directories, *([shown_at(disk).name] if image.source else [])]
     for path in (disk, *(disk / name for name in names)):
         path.mkdir(mode=0o700 if path == disk else 0o755)
         if ids:

@@ -11,14 +11,12 @@ from pathlib import Path
 
 from attrs import field, frozen
 
+from lunette.server.engines.bubblewrap._arguments import DEFAULT_PATH, shown_at
 from lunette.server.engines.bubblewrap._hosts import bind_hosts
 from lunette.server.engines.protocol import SandboxSpec
 from lunette.server.images import image as images
 
 __all__ = ["UnpackedImage"]
-
-_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_SHOWN = "image"
 
 
 @frozen(kw_only=True)
@@ -38,7 +36,7 @@ class UnpackedImage:
 
     @property
     def environment(self) -> Mapping[str, str]:
-        return {"PATH": _PATH, **self.image.environment}
+        return {"PATH": DEFAULT_PATH, **self.image.environment}
 
     @property
     def working_dir(self) -> str | None:
@@ -64,7 +62,7 @@ class UnpackedImage:
         """Whatever it is, it is made inside."""
 
     def below(self, disk: Path) -> list[str]:
-        lower = disk / _SHOWN if self.ranged else self.rootfs
+        lower = shown_at(disk) if self.ranged else self.rootfs
         upper, work = str(disk / "upper"), str(disk / "work")
         return ["--overlay-src", str(lower), "--overlay", upper, work, "/"]
 

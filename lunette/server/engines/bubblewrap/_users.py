@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 
 from attrs import frozen
 
@@ -31,31 +31,35 @@ def find_user(wanted: str | None, passwd: str, group: str) -> User:
     group that is named is the only one.
     """
     name, colon, group_name = (wanted or "0").partition(":")
-    entry = _entry(name or "0", _lines(passwd, 7, ids=2))
-    groups = _lines(group, 4, ids=1)
+    entry = _entry(name or "0", passwd, 7, ids=2)
     gid, home = (_number(entry[3]), entry[5] or "/") if entry else (0, "/")
     more: tuple[int, ...] = ()
     if colon and group_name:
-        found = _entry(group_name, groups)
+        found = _entry(group_name, group, 4, ids=1)
         gid = _number(found[2]) if found else _id(group_name, "group", wanted)
     elif entry:
+        groups = _lines(group, 4, ids=1, naming=entry[0])
         more = tuple(_number(g[2]) for g in groups if entry[0] in g[3].split(","))
     uid = _number(entry[2]) if entry else _id(name, "user", wanted)
     return User(uid, gid, more, home)
 
 
-def _lines(text: str, fields: int, *, ids: int) -> list[list[str]]:
-    """Split the lines of so many fields, *ids* of which are numbers from the third on."""
-    split = (line.strip().split(":") for line in text.split("\n") if "\0" not in line)
-    return [
-        line
-        for line in split
-        if len(line) >= fields and all(text.isdecimal() for text in line[2 : 2 + ids])
-    ]
+def _lines(text: str, fields: int, *, ids: int, naming: str) -> Iterator[list[str]]:
+    """Split the lines that have *naming* in them and so many fields, of which *ids* are numbers
+    from the third on.
+    """
+    # An image can have a mebibyte of them, and a create has no time for that.
+    for line in text.split("\n"):
+        if naming not in line or "\0" in line:
+            continue
+        found = line.strip().split(":")
+        if len(found) >= fields and all(number.isdecimal() for number in found[2 : 2 + ids]):
+            yield found
 
 
-def _entry(wanted: str, lines: Iterable[list[str]]) -> list[str] | None:
+def _entry(wanted: str, text: str, fields: int, *, ids: int) -> list[str] | None:
     """The line of a name or of a number, the first that fits."""
+    lines = _lines(text, fields, ids=ids, naming=wanted)
     return next((line for line in lines if wanted in (line[0], line[2])), None)
 
 

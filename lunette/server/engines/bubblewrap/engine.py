@@ -132,7 +132,7 @@ class BubblewrapEngine:
             raise
 
     async def aclose(self) -> None:
-        await self.images.aclose()
+        closing = asyncio.create_task(self.images.aclose())
         if self._watching is not None:
             self._watching.cancel()
         await asyncio.gather(*self._creating.values(), *self._background, return_exceptions=True)
@@ -142,6 +142,7 @@ class BubblewrapEngine:
             *(s.destroy(at_once=True) for s in left), return_exceptions=True
         )
         self._sandboxes.clear()
+        await closing  # after them: a process may take long to die that writes to a slow disk
         for failure in filter(None, failures):
             logger.error("a sandbox was not cleaned up: %r", failure)
         if self._forkserver is not None:

@@ -14,8 +14,6 @@ from typing import Any
 
 import httpx
 import pytest
-import stage
-from servers import Server, serving
 
 from lunette import (
     APIError,
@@ -27,6 +25,9 @@ from lunette import (
     SandboxFailedError,
 )
 from lunette._retry import RetryPolicy
+
+from ....isolation import stage
+from ....isolation.servers import Server, serving
 
 LIMIT, SMALL = "64m", 8 << 20
 GUARD = 60.0

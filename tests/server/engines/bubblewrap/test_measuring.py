@@ -15,17 +15,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import stage
 
 from lunette._scratch import remove_tree
 from lunette.server.engines.bubblewrap.inside import measuring, wire
 from lunette.server.engines.bubblewrap.inside.measuring import TOO_DEEP
 
+from ....isolation import stage
+
 BLOCK = os.sysconf("SC_PAGE_SIZE")
 MEGABYTE = 1 << 20
 NOBODY = 1 << 22  # a pid that no process has
-# Measures as the fork server's child does, in a process of the user's own.
 _ORDINARY = (f"--reuid={stage.ORDINARY}", f"--regid={stage.ORDINARY}", "--clear-groups")
+# Measures as the fork server's child does, in a process of the user's own.
 _SERVE = """
 import signal, socket, sys
 from lunette.server.engines.bubblewrap.inside.measuring import Measurer
@@ -78,7 +79,7 @@ def measurer(mode: str) -> Iterator[socket.socket]:
     if mode == "user" and stage.is_root():
         command = stage.as_user(command)
     with theirs:
-        process = subprocess.Popen(command, stdin=theirs)
+        process = subprocess.Popen(command, stdin=theirs.fileno())
     with ours:
         yield ours
     assert process.wait(30) == 0

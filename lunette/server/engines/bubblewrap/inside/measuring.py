@@ -24,6 +24,8 @@ TOO_DEEP = -1
 _DEEPEST = 2048
 _SPARE = 32  # descriptors, for what is not a directory of the tree
 _BLOCK = 512  # bytes, of st_blocks in stat(2)
+# What an empty file counts, since a disk has room for so many files.
+_LEAST = 4096
 _NICE = 19
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -51,7 +53,7 @@ class Measurer:
 
 def _measure(trees: list[Message]) -> list[int]:
     named = _in_child(trees)
-    nameless = [_nameless(tree) for tree in trees]
+    nameless = _nameless(trees)
     return [
         TOO_DEEP if n == TOO_DEEP else n + more for n, more in zip(named, nameless, strict=True)
     ]
@@ -143,7 +145,7 @@ class _Directory:
         self.directories: Iterator[str] = iter(())
 
     def sizes(self, seen: set[int]) -> Generator[int]:
-        yield os.fstat(self.fd).st_blocks * _BLOCK
+        yield _size(os.fstat(self.fd))
         with os.scandir(self.fd) as entries:
             for entry in entries:
                 with contextlib.suppress(OSError):
@@ -159,27 +161,37 @@ class _Directory:
             if found.st_ino in seen:
                 return 0
             seen.add(found.st_ino)
-        return found.st_blocks * _BLOCK
+        return _size(found)
 
     def close(self) -> None:
         os.close(self.fd)
 
 
-def _nameless(tree: Message) -> int:
-    """Return the bytes of files on the sandbox's disk that only open descriptors still hold."""
-    try:
-        devices = {os.stat(tree["path"]).st_dev}
-        if tree["overlay"]:
-            devices.add(os.stat(f"/proc/{tree['pid1']}/root/").st_dev)
-        inside = os.readlink(f"/proc/{tree['pid1']}/ns/pid")
-    except OSError:
-        return 0
-    found: dict[tuple[int, int], int] = {}
+def _size(found: os.stat_result) -> int:
+    return max(found.st_blocks * _BLOCK, _LEAST)
+
+
+def _nameless(trees: list[Message]) -> list[int]:
+    """Return the bytes of files on each sandbox's disk that only open descriptors still hold."""
+    found: list[dict[tuple[int, int], int]] = [{} for _ in trees]
+    places: dict[str, int] = {}
+    for number, tree in enumerate(trees):
+        with contextlib.suppress(OSError):
+            places[os.readlink(f"/proc/{tree['pid1']}/ns/pid")] = number
     for pid in filter(str.isdecimal, os.listdir("/proc")):
         with contextlib.suppress(OSError):
-            if os.readlink(f"/proc/{pid}/ns/pid") == inside:
-                found |= _open_nameless(pid, devices)
-    return sum(found.values())
+            place = places.get(os.readlink(f"/proc/{pid}/ns/pid"))
+            if place is not None:
+                found[place] |= _open_nameless(pid, _devices(trees[place]))
+    return [sum(files.values()) for files in found]
+
+
+def _devices(tree: Message) -> set[int]:
+    """The devices that files of a sandbox's disk have, as the sandbox sees them."""
+    devices = {os.stat(tree["path"]).st_dev}
+    if tree["overlay"]:
+        devices.add(os.stat(f"/proc/{tree['pid1']}/root/").st_dev)
+    return devices
 
 
 def _open_nameless(pid: str, devices: set[int]) -> dict[tuple[int, int], int]:

@@ -128,12 +128,12 @@ class Worker:
         os.chdir("/")
         for tmpfs in message["tmpfs"]:
             self._key = "tmpfs"
-            os.makedirs(tmpfs["path"], exist_ok=True)
+            _make_directory(tmpfs["path"])
             kernel.mount_tmpfs(tmpfs["path"], tmpfs["options"], tmpfs["flags"])
             for path in _NEEDED:
                 os.stat(path)
         self._key = "working_dir"
-        os.makedirs(message["working_dir"], exist_ok=True)
+        _make_directory(message["working_dir"])
         self._key = "read_only"
         for path in message["read_only"]:
             kernel.remount_read_only(path)
@@ -249,6 +249,13 @@ class Worker:
         return {"pid": pid, "marker": env[MARKER]}, []
 
 
+def _make_directory(path: str) -> None:
+    try:
+        os.makedirs(path, exist_ok=True)
+    except RecursionError:  # there is one for every level that is missing
+        raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG)) from None
+
+
 def _ignore(number: int, frame: object) -> None:
     """A handler is what makes the wake-up descriptor work; it has nothing to do."""
 
@@ -343,7 +350,9 @@ def _within(own: Limits, wanted: Limits) -> Limits:
 def _limits(processes: int) -> dict[int, tuple[int, int]]:
     wanted = {
         resource.RLIMIT_NOFILE: _MAX_OPEN_FILES,
-        resource.RLIMIT_CORE: 0,
+        # Where the machine pipes dumps to a program, core(5), that runs as its root: nothing but 1
+        # keeps it from it.
+        resource.RLIMIT_CORE: 1,
         resource.RLIMIT_NPROC: processes,
     }
     limits = {n: least(limit, resource.getrlimit(n)[1]) for n, limit in wanted.items()}
