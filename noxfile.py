@@ -17,10 +17,18 @@ ROOT = Path(__file__).parent
 SPEC = ROOT / "openapi.yaml"
 GENERATED = ROOT / "generated" / "lunette_api"
 FULL, *OTHERS = "3.11", "3.12", "3.13"
+# What fills the machine with processes runs beside nothing else.
+ALONE = "tests/isolation"
 # What needs a sandbox of its own kind or takes long runs on one Python alone.
 ON_ONE_PYTHON = (
-    *("tests/faults", "tests/isolation", "tests/published", "tests/transports", "tests/typing"),
-    *("tests/test_cli.py", "tests/test_embedded.py", "tests/test_embedded_ends.py"),
+    *("tests/faults", "tests/images", "tests/published", "tests/transports", "tests/typing"),
+    *(
+        "tests/server/engines",
+        "tests/server/images",
+        "tests/test_cli.py",
+        "tests/test_compose_keys.py",
+    ),
+    *("tests/test_dockerignore_docker.py", "tests/test_embedded.py", "tests/test_embedded_ends.py"),
     *("tests/test_many.py", "tests/test_notebooks.py", "tests/test_processes.py"),
     *("tests/test_readme.py", "tests/test_server_dies.py", "tests/test_typing.py"),
 )
@@ -39,10 +47,14 @@ os.environ["PATH"] += "".join(
     if version.name.startswith(tuple(OTHERS))
 )
 
-nox.needs_version = ">=2025.5"
-nox.options.default_venv_backend = "venv"
+nox.needs_version = ">=2026.8.10"
+nox.options.default_venv_backend = "uv|venv"
 nox.options.reuse_existing_virtualenvs = True
-nox.options.sessions = ["contract", "lint", "types", "tests", "fuzz"]
+# CI runs two side by side: the longest begins early.
+nox.options.sessions = [
+    *("contract", "lint", f"tests-{FULL}", "types"),
+    *(*(f"tests-{version}" for version in OTHERS), "fuzz", "isolation"),
+]
 nox.options.download_python = "never"
 # Debian has one Python: the sessions of the others say that they were skipped.
 nox.options.error_on_missing_interpreters = False
@@ -50,15 +62,22 @@ nox.options.error_on_missing_interpreters = False
 
 @nox.session(python=[FULL, *OTHERS])
 def tests(session: nox.Session) -> None:
-    """Run the tests against the installed package: all of them on 3.11, else those of units."""
-    _install(session, ".[all]", "test", "types")
-    arguments = list(session.posargs) or ["tests"]
-    if session.python != FULL:
-        arguments += [f"--ignore={path}" for path in ON_ONE_PYTHON]
-    # The program, not `python -m pytest`, which would put the checkout before what is installed.
-    session.run("pytest", *arguments)
-    if session.python != FULL:
-        _say_hello(session)
+    """Run the tests against the installed package: those of units on all Pythons, more on 3.11."""
+    arguments = session.posargs or ["tests", f"--ignore={ALONE}"]
+    if session.python == FULL:
+        _install(session, ".[all]", "test", "types")
+        _test(session, *arguments)
+        return
+    _install(session, ".[all]", "test")
+    _test(session, *arguments, *(f"--ignore={path}" for path in (ALONE, *ON_ONE_PYTHON)))
+    _say_hello(session)
+
+
+@nox.session(python=FULL, allow_parallel=False)
+def isolation(session: nox.Session) -> None:
+    """Run the tests of the walls around sandboxes, which `tests` leaves out."""
+    _install(session, ".[all]", "test")
+    _test(session, *session.posargs or [ALONE])
 
 
 @nox.session(python=FULL)
@@ -144,11 +163,22 @@ print("imported", sum(bool(importlib.import_module(module.name)) for module in m
 
 
 def _install(session: nox.Session, package: str, *groups: str) -> None:
-    session.install("-q", package, *(r for group in groups for r in _group(group)))
+    # uv would take what it built of an earlier state of the checkout, and compiles when asked.
+    uv = ("--reinstall-package=lunette-sandbox", "--compile-bytecode")
+    options = uv if session.venv_backend == "uv" else ()
+    session.install("-q", *options, package, *(r for group in groups for r in _group(group)))
 
 
 def _group(name: str) -> tuple[str, ...]:
     return nox.project.dependency_groups(nox.project.load_toml(ROOT / "pyproject.toml"), name)
+
+
+def _test(session: nox.Session, *arguments: str) -> None:
+    # What another session has in its own directory meanwhile is no leak of this one.
+    with tempfile.TemporaryDirectory(prefix="t-", ignore_cleanup_errors=True) as directory:
+        Path(directory).chmod(0o1777)
+        # The program, not `python -m pytest`, which would put the checkout before the installed.
+        session.run("pytest", *arguments, env={"TMPDIR": directory})
 
 
 def _say_hello(session: nox.Session) -> None:

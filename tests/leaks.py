@@ -18,7 +18,10 @@ from lunette import _embedded
 __all__ = ["left_behind", "nobodys_directories", "nothing_left"]
 
 _SECONDS = 15.0
-_NAMES = ("lunette.server", "lunette-forkserver", "lunette serve", "bwrap ")
+_NAMES = (
+    *("lunette.server", "lunette-forkserver", "lunette serve", "bwrap "),
+    *("docker-registry", "dockerd"),
+)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -175,7 +175,9 @@ def _pull_policy(service: Mapping[str, Any]) -> Any:
 
 def _user(service: Mapping[str, Any]) -> str | None:
     user = service.get("user")
-    return None if user is None else str(user)
+    if user is None:
+        return None
+    return user if isinstance(user, str) else str(int(user))  # 1000.0 is an integer too
 
 
 def _processes(service: Mapping[str, Any], capabilities: Capabilities) -> int | None:

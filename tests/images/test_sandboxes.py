@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import stage
-from servers import Server, serving
 
 from lunette import ImageError, ImageNotFoundError, LunetteClient, NotSupportedError, Sandbox
 
+from ..isolation import stage
+from ..isolation.servers import Server, serving
 from .catalogue import PYTHON, Images
 from .faults import MANIFESTS
 from .proxy import RegistryProxy
@@ -216,7 +216,7 @@ def test_zstd(client: LunetteClient) -> None:
 
 
 def test_an_image_for_another_machine(client: LunetteClient) -> None:
-    with pytest.raises(NotSupportedError, match="has no image for linux/.*riscv64"):
+    with pytest.raises(NotSupportedError, match=r"has no image for linux/.*riscv64"):
         client.create_sandbox({"image": "other-platform"})
 
 
@@ -244,6 +244,7 @@ def test_ten_at_once_pull_it_once(server: Server, images: Images) -> None:
         for sandbox in made:
             sandbox.destroy()
         assert len(proxy.seen(MANIFESTS, "GET")) == 1
+        server.client.images.remove(reference)
 
 
 def test_progress_and_the_images_of_a_server(client: LunetteClient, images: Images) -> None:
@@ -254,9 +255,9 @@ def test_progress_and_the_images_of_a_server(client: LunetteClient, images: Imag
     assert info.size == images["big"].size
     assert info.unpacked >= 20_000_000
     assert info in client.images.list()
-    with client.create_sandbox({"image": reference, "pull_policy": "never"}):
-        with pytest.raises(ImageError, match="in use"):
-            client.images.remove(reference)
+    sandbox = client.create_sandbox({"image": reference, "pull_policy": "never"})
+    with sandbox, pytest.raises(ImageError, match="in use"):
+        client.images.remove(reference)
     client.images.remove(reference)
     assert reference not in {image.reference for image in client.images.list()}
     with pytest.raises(ImageNotFoundError):

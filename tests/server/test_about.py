@@ -28,14 +28,17 @@ def test_capabilities_are_the_engines_and_the_limits_in_force(
     assert (found["images"], found["network_modes"]) == (["host"], ["none"])
     assert found["isolation"] in ("none", "rootless", "uid-range")
     assert "labels" in found["service_keys"]
-    assert found["limits"].items() >= {
-        "json_body": 64 * 1024**2,
-        "output": 10 * 1024**2,
-        "output_limit": 16 * 1024**2,
-        "read": 64 * 1024**2,
-        "starting_commands": 1024,
-        "starting_sandboxes": 256,
-    }.items()
+    assert (
+        found["limits"].items()
+        >= {
+            "json_body": 64 * 1024**2,
+            "output": 10 * 1024**2,
+            "output_limit": 16 * 1024**2,
+            "read": 64 * 1024**2,
+            "starting_commands": 1024,
+            "starting_sandboxes": 256,
+        }.items()
+    )
 
 
 def test_requests_that_need_the_engine_wait_for_its_start(engine: HostEngine) -> None:

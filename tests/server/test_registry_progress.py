@@ -72,8 +72,8 @@ def _putting(
 ) -> Generator[Any]:
     """Make a sandbox in another thread, up to where it waits; yield the answer to come."""
     with ThreadPoolExecutor(1) as threads:
-        put = threads.submit(client.put, path, json=HOST)
         before = preparing.begun
+        put = threads.submit(client.put, path, json=HOST)
         service.until(lambda: preparing.begun > before or put.done())
         yield put
 

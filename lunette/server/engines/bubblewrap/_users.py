@@ -64,7 +64,7 @@ def _entry(wanted: str, text: str, fields: int, *, ids: int) -> list[str] | None
 
 
 def _id(text: str, what: str, wanted: str | None) -> int:
-    if not text.isdecimal():
+    if not (text.isascii() and text.isdecimal()):
         raise NotSupportedError("user", f"user {wanted!r}: the image knows no {what} {text!r}")
     return _number(text)
 
