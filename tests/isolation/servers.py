@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-import stage
+import stage  # type: ignore[import-not-found, unused-ignore]
 
 from lunette import LunetteClient
 

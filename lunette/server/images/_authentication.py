@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 
 import httpx
 
@@ -30,8 +30,8 @@ Challenge = tuple[str, Mapping[str, str]]
 class Login:
     """What is sent to a registry for one *repository*; threads may share it, and ask once.
 
-    *find* is called when the registry wants to know who asks. *is_plain* allows a token server
-    without https.
+    *find* is called when the registry wants to know who asks. A token server without https must be
+    in *plain*.
     """
 
     def __init__(
@@ -41,14 +41,14 @@ class Login:
         *,
         web: Web,
         find: Callable[[], Credentials | None],
-        is_plain: bool,
+        plain: Container[httpx.URL],
     ) -> None:
         self._registry = registry
         # Whatever the challenge asks for: no more than this is needed.
         self._scope = f"repository:{repository}:pull"
         self._web = web
         self._find = find
-        self._is_plain = is_plain
+        self._plain = plain
         self._lock = threading.Lock()
         self._header: str | None = None
         self._credentials: Credentials | None = None
@@ -98,7 +98,7 @@ class Login:
     def _fetch_token(self, challenge: Mapping[str, str]) -> str:
         owner = f"the token server of {self._registry}"
         realm = web_address(challenge.get("realm", ""), of=owner)
-        if realm.scheme != "https" and not self._is_plain:
+        if realm.scheme != "https" and realm not in self._plain:
             raise RegistryError(
                 f"{self._registry} wants a login to be sent without https, to {realm.host}:"
                 " if that is meant so, name the registry in LUNETTE_INSECURE_REGISTRIES"

@@ -19,7 +19,9 @@ class InsecureHosts:
     def __init__(self, named: Collection[str] = ()) -> None:
         self._named = {host.strip().lower().rstrip("/") for host in named}
 
-    def __contains__(self, url: httpx.URL) -> bool:
+    def __contains__(self, url: object) -> bool:
+        if not isinstance(url, httpx.URL):
+            return False
         host = f"[{url.host}]" if ":" in url.host else url.host
         port = url.port or _DEFAULT_PORTS.get(url.scheme)
         return is_loopback(url) or not self._named.isdisjoint({host, url.host, f"{host}:{port}"})

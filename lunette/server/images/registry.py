@@ -74,7 +74,7 @@ class Registry:
             reference.repository,
             web=self._web,
             find=lambda: credentials(host),
-            is_plain=base in hosts,
+            plain=hosts if base in hosts else (),
         )
 
     def close(self) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from lunette.server.engines.bubblewrap._channel import Channel, DeadChannelError
 from lunette.server.engines.bubblewrap._forkserver import ForkServer
 from lunette.server.engines.bubblewrap._sandbox import BubblewrapSandbox
-from lunette.server.engines.bubblewrap.inside.measuring import TOO_DEEP
+from lunette.server.engines.bubblewrap.inside.measuring import TOO_MUCH
 from lunette.server.engines.protocol import EngineError, NoSpaceError
 from lunette.server.settings import FREE_DISK
 
@@ -103,8 +103,8 @@ class DiskWatch:
         trees = [sandbox.tree for sandbox in sandboxes]
         answer, _ = await self._channel.ask({"trees": trees}, deadline=_LONGEST)
         for sandbox, used in zip(sandboxes, answer["bytes"], strict=True):
-            if used == TOO_DEEP:
-                sandbox.fail("its directories are too deep to be measured")
+            if used == TOO_MUCH:
+                sandbox.fail("its disk cannot be measured: too deep, or too many open files")
             elif used > sandbox.disk_limit:
                 sandbox.fail(
                     f"it used {used} bytes of disk and may use {sandbox.disk_limit}: give it more"

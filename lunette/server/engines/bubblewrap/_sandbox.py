@@ -279,7 +279,8 @@ class BubblewrapSandbox:
     @property
     def tree(self) -> Message:
         """What has to be measured for the disk that it uses."""
-        return {"path": str(self._disk), "pid1": self._pid1_pid, "overlay": self._overlay}
+        place = {"path": str(self._disk), "pid1": self._pid1_pid, "overlay": self._overlay}
+        return {**place, "limit": self.disk_limit}
 
     @property
     def destroyed(self) -> bool:

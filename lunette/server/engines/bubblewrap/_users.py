@@ -11,6 +11,7 @@ from lunette.server.engines.protocol import NotSupportedError
 __all__ = ["User", "find_user"]
 
 _END = 65_536
+_MOST_GROUPS = 65_536  # NGROUPS_MAX of Linux
 
 
 @frozen
@@ -39,7 +40,8 @@ def find_user(wanted: str | None, passwd: str, group: str) -> User:
         gid = _number(found[2]) if found else _id(group_name, "group", wanted)
     elif entry:
         groups = _lines(group, 4, ids=1, naming=entry[0])
-        more = tuple(_number(g[2]) for g in groups if entry[0] in g[3].split(","))
+        named = dict.fromkeys(_number(g[2]) for g in groups if entry[0] in g[3].split(","))
+        more = tuple(named)[:_MOST_GROUPS]
     uid = _number(entry[2]) if entry else _id(name, "user", wanted)
     return User(uid, gid, more, home)
 

@@ -18,7 +18,7 @@ import pytest
 
 from lunette._scratch import remove_tree
 from lunette.server.engines.bubblewrap.inside import measuring, wire
-from lunette.server.engines.bubblewrap.inside.measuring import TOO_DEEP
+from lunette.server.engines.bubblewrap.inside.measuring import TOO_MUCH
 
 from ....isolation import stage
 
@@ -48,7 +48,7 @@ class Place:
         return self.measure(*({"path": str(path)} for path in paths or (self.path,)))
 
     def measure(self, *trees: dict[str, Any]) -> list[int]:
-        whole = [{"pid1": NOBODY, "overlay": False, **tree} for tree in trees]
+        whole = [{"pid1": NOBODY, "overlay": False, "limit": 1 << 60, **tree} for tree in trees]
         wire.send(self._sock, {"id": 7, "trees": whole})
         received = wire.receive(self._sock)
         assert received is not None, "it ended"
@@ -177,7 +177,7 @@ def test_trees_that_are_deep_and_too_deep(place: Place) -> None:
         _deep(path, levels)
     deep, too_deep, flat = place.used(*paths)
     assert deep >= MEGABYTE
-    assert too_deep == TOO_DEEP
+    assert too_deep == TOO_MUCH
     assert MEGABYTE <= flat <= MEGABYTE + 4 * BLOCK
 
 
@@ -187,10 +187,10 @@ def test_with_few_descriptors_less_is_too_deep(tmp_path: Path) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
     try:
-        assert measuring._used(str(tmp_path)) == TOO_DEEP
+        assert measuring._used(str(tmp_path), 1 << 60) == TOO_MUCH
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    assert measuring._used(str(tmp_path)) >= MEGABYTE
+    assert measuring._used(str(tmp_path), 1 << 60) >= MEGABYTE
     remove_tree(tmp_path / "d")
 
 

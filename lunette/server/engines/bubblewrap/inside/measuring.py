@@ -17,15 +17,19 @@ from collections.abc import Generator, Iterator
 from lunette.server.engines.bubblewrap.inside import kernel, wire
 from lunette.server.engines.bubblewrap.inside.wire import Message
 
-__all__ = ["TOO_DEEP", "Measurer"]
+__all__ = ["TOO_MUCH", "Measurer"]
 
-# Deeper than any path is long: no program gets there by accident.
-TOO_DEEP = -1
+# No program gets there by accident: directories deeper than any path is long, or a million
+# descriptors.
+TOO_MUCH = -1
 _DEEPEST = 2048
 _SPARE = 32  # descriptors, for what is not a directory of the tree
 _BLOCK = 512  # bytes, of st_blocks in stat(2)
 # What an empty file counts, since a disk has room for so many files.
 _LEAST = 4096
+# What another name of a file counts: it is in a directory, and takes time to look at.
+_NAME = 256
+_MOST_DESCRIPTORS = 1 << 20
 _NICE = 19
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -35,8 +39,8 @@ class _TooDeepError(Exception):
 
 
 class Measurer:
-    """Answers with the bytes of each of `trees`: a `path`, the sandbox's `pid1`, and whether its
-    root is `overlay`.
+    """Answers with the bytes of each of `trees`: a `path`, the sandbox's `pid1`, whether its root
+    is `overlay`, and the `limit` over which it need not be known more exactly.
     """
 
     def __init__(self, sock: socket.socket) -> None:
@@ -55,7 +59,8 @@ def _measure(trees: list[Message]) -> list[int]:
     named = _in_child(trees)
     nameless = _nameless(trees)
     return [
-        TOO_DEEP if n == TOO_DEEP else n + more for n, more in zip(named, nameless, strict=True)
+        TOO_MUCH if TOO_MUCH in (n, more) else n + more
+        for n, more in zip(named, nameless, strict=True)
     ]
 
 
@@ -69,7 +74,7 @@ def _in_child(trees: list[Message]) -> list[int]:
         try:
             os.close(reading)
             _let_no_mode_keep_out()
-            content = json.dumps([_used(tree["path"]) for tree in trees]).encode()
+            content = json.dumps([_used(tree["path"], tree["limit"]) for tree in trees]).encode()
             with open(writing, "wb") as file:
                 file.write(content)
         finally:
@@ -104,12 +109,17 @@ def _write(path: str, text: str) -> None:
         os.close(fd)
 
 
-def _used(path: str) -> int:
+def _used(path: str, limit: int) -> int:
     """Return the bytes that a tree takes on the disk; files with several names count once."""
+    used = 0
     try:
-        return sum(_sizes(path))
+        for size in _sizes(path):
+            used += size
+            if used > limit:
+                break
+        return used
     except _TooDeepError:
-        return TOO_DEEP
+        return TOO_MUCH
     except (FileNotFoundError, NotADirectoryError):  # destroyed meanwhile
         return 0
 
@@ -159,7 +169,7 @@ class _Directory:
         found = entry.stat(follow_symlinks=False)
         if found.st_nlink > 1:
             if found.st_ino in seen:
-                return 0
+                return _NAME
             seen.add(found.st_ino)
         return _size(found)
 
@@ -174,6 +184,7 @@ def _size(found: os.stat_result) -> int:
 def _nameless(trees: list[Message]) -> list[int]:
     """Return the bytes of files on each sandbox's disk that only open descriptors still hold."""
     found: list[dict[tuple[int, int], int]] = [{} for _ in trees]
+    looked = [0] * len(trees)
     places: dict[str, int] = {}
     for number, tree in enumerate(trees):
         with contextlib.suppress(OSError):
@@ -181,9 +192,14 @@ def _nameless(trees: list[Message]) -> list[int]:
     for pid in filter(str.isdecimal, os.listdir("/proc")):
         with contextlib.suppress(OSError):
             place = places.get(os.readlink(f"/proc/{pid}/ns/pid"))
-            if place is not None:
-                found[place] |= _open_nameless(pid, _devices(trees[place]))
-    return [sum(files.values()) for files in found]
+            if place is not None and looked[place] <= _MOST_DESCRIPTORS:
+                descriptors = os.listdir(f"/proc/{pid}/fd")
+                looked[place] += len(descriptors)
+                found[place] |= _open_nameless(pid, descriptors, _devices(trees[place]))
+    return [
+        TOO_MUCH if many > _MOST_DESCRIPTORS else sum(files.values())
+        for files, many in zip(found, looked, strict=True)
+    ]
 
 
 def _devices(tree: Message) -> set[int]:
@@ -194,9 +210,11 @@ def _devices(tree: Message) -> set[int]:
     return devices
 
 
-def _open_nameless(pid: str, devices: set[int]) -> dict[tuple[int, int], int]:
+def _open_nameless(
+    pid: str, descriptors: list[str], devices: set[int]
+) -> dict[tuple[int, int], int]:
     found: dict[tuple[int, int], int] = {}
-    for fd in os.listdir(f"/proc/{pid}/fd"):
+    for fd in descriptors:
         with contextlib.suppress(OSError):
             file = os.stat(f"/proc/{pid}/fd/{fd}")
             if file.st_nlink == 0 and file.st_dev in devices and stat.S_ISREG(file.st_mode):
