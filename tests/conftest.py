@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import threading
 from collections.abc import Callable, Generator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,6 +22,12 @@ from .leaks import nothing_left as nothing_left
 from .worlds import perform as perform
 
 Reply = tuple[int, bytes]
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C be tested in a script's background job too, which begins with SIGINT ignored."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(wrapper=True)

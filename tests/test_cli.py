@@ -102,9 +102,9 @@ def test_run_exits_as_the_command(command: str, code: int) -> None:
 
 
 def test_run_says_what_is_our_fault() -> None:
-    done = _lunette("run", "--image", "nope", "--", "true")
+    done = _lunette("run", "--image", "no image", "--", "true")
     assert (done.returncode, done.stdout) == (125, b"")
-    assert b"lunette: " in done.stderr and b"'nope'" in done.stderr
+    assert b"lunette: " in done.stderr and b"'no image'" in done.stderr
     assert b"Traceback" not in done.stderr
 
 

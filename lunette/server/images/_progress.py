@@ -28,6 +28,7 @@ class Meter:
             self._stage: Literal["pulling", "unpacking"] = stage
             self._total = total
             self._done: dict[str, int] = {}
+            self._told = -_SECONDS_BETWEEN  # that it begins is always told
             self._say()
 
     def report(self, part: str, done: int) -> None:

@@ -1,34 +1,31 @@
 from __future__ import annotations
 
-import multiprocessing
-import os
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from lunette.server.images._locks import Lock, wait_for_lock
 
-
-def _take(path: str, answers: Any) -> None:
-    lock = wait_for_lock(Path(path))
-    answers.put(os.getpid())
-    os.kill(os.getpid(), 9)
-    lock.close()
+TAKE = """
+import os, sys
+from pathlib import Path
+from lunette.server.images._locks import wait_for_lock
+lock = wait_for_lock(Path(sys.argv[1]))
+os.kill(os.getpid(), 9)
+"""
 
 
 def test_a_lock_ends_with_its_process(tmp_path: Path) -> None:
-    spawn = multiprocessing.get_context("spawn")
-    answers = spawn.Queue()
-    process = spawn.Process(target=_take, args=(str(tmp_path / "lock"), answers))
     lock = Lock.take(tmp_path / "lock")
     assert lock is not None
-    process.start()
+    process = subprocess.Popen([sys.executable, "-c", TAKE, str(tmp_path / "lock")])
     lock.close()
-    process.join(30)
+    assert process.wait(30) == -9
     with closing(wait_for_lock(tmp_path / "lock")):
-        assert process.exitcode == -9
+        pass
 
 
 def test_a_lock_on_a_file_that_was_renamed_is_none(tmp_path: Path) -> None:
