@@ -20,7 +20,17 @@ from .fixtures import SECRET
 from .oci_image import HERE, MEDIA_TYPES, Image, Index, Layer, digest, layer, layer_of, push
 from .registry import PASSWORD, USER, Registry
 from .static_binary import EXIT_CODE, MESSAGE
-from .tar_layers import Entry, directory, file, hard_link, opaque, symlink, tar, whiteout
+from .tar_layers import (
+    Entry,
+    directory,
+    file,
+    hard_link,
+    opaque,
+    symlink,
+    tar,
+    trust,
+    whiteout,
+)
 
 _ACCEPT = {"Accept": ", ".join(form[kind] for form in MEDIA_TYPES.values() for kind in form)}
 
@@ -108,6 +118,7 @@ def test_what_tricky_promises_is_in_its_layers() -> None:
 
 def test_the_static_program_runs(tmp_path: Path, images: Images) -> None:
     with tarfile.open(fileobj=io.BytesIO(images["no-shell"].image.layers[0].blob)) as archive:
+        trust(archive)
         archive.extract("bin/hello", tmp_path)
     ended = subprocess.run([tmp_path / "bin/hello"], stdout=subprocess.PIPE, check=False)
     assert (ended.stdout, ended.returncode) == (MESSAGE, EXIT_CODE)

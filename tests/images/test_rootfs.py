@@ -12,6 +12,7 @@ import pytest
 
 from .catalogue import PYTHON, Images
 from .rootfs import cache_directory, real_python_rootfs
+from .tar_layers import trust
 
 _ROOT = Path(__file__).parent.parent.parent
 _MAKE = "from tests.images.rootfs import real_python_rootfs; print(real_python_rootfs())"
