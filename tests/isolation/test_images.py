@@ -317,7 +317,10 @@ WATCH = """
                 pass
         old = now
         if got or seen > 5:
-            open("/tmp/found", "w").write(" ".join(sorted(got)) or "nothing")
+            with open("/tmp/finding", "w") as file:
+                file.write(" ".join(sorted(got)) or "nothing")
+            os.rename("/tmp/finding", "/tmp/found")  # whole, for who reads it meanwhile
+            break
 """
 
 
