@@ -306,13 +306,19 @@ WATCH = """
                 if not open(f"/proc/{pid}/cmdline").read().startswith("lunette"):
                     continue
                 seen += 1
+                these = set()
                 for what in ("mem", "environ", "maps", "auxv"):
                     try:
                         open(f"/proc/{pid}/{what}", "rb").close()
-                        got.add(what)
+                        these.add(what)
                     except OSError:
                         pass
-                got.update(os.listdir(f"/proc/{pid}/fd") and ["fd"])
+                # By now it may be the command, which is anybody's in here.
+                if open(f"/proc/{pid}/cmdline").read().startswith("lunette"):
+                    got |= these
+                if os.listdir(f"/proc/{pid}/fd"):
+                    if open(f"/proc/{pid}/cmdline").read().startswith("lunette"):
+                        got.add("fd")
             except OSError:
                 pass
         old = now
