@@ -18,19 +18,19 @@ SPEC = ROOT / "openapi.yaml"
 GENERATED = ROOT / "generated" / "lunette_api"
 FULL, *OTHERS = "3.11", "3.12", "3.13"
 # What fills the machine with processes runs beside nothing else.
-ALONE = "tests/isolation"
+ALONE = "tests/isolation/test_walls.py"
+# What takes as long as the rest of the tests runs beside them.
+APART = (
+    *("tests/images", "tests/isolation", "tests/server/engines", "tests/server/images"),
+    *("tests/test_compose_keys.py", "tests/test_dockerignore_docker.py"),
+)
 # What needs a sandbox of its own kind or takes long runs on one Python alone.
 ON_ONE_PYTHON = (
-    *("tests/faults", "tests/images", "tests/published", "tests/transports", "tests/typing"),
-    *(
-        "tests/server/engines",
-        "tests/server/images",
-        "tests/test_cli.py",
-        "tests/test_compose_keys.py",
-    ),
-    *("tests/test_dockerignore_docker.py", "tests/test_embedded.py", "tests/test_embedded_ends.py"),
-    *("tests/test_many.py", "tests/test_notebooks.py", "tests/test_processes.py"),
-    *("tests/test_readme.py", "tests/test_server_dies.py", "tests/test_typing.py"),
+    *("tests/faults", "tests/published", "tests/server/test_form.py", "tests/test_cli.py"),
+    *("tests/test_embedded.py", "tests/test_embedded_ends.py", "tests/test_end_to_end_commands.py"),
+    *("tests/test_leaks.py", "tests/test_many.py", "tests/test_notebooks.py"),
+    *("tests/test_processes.py", "tests/test_readme.py", "tests/test_server_dies.py"),
+    *("tests/test_typing.py", "tests/transports", "tests/typing"),
 )
 # Tests bend what they test; tests/typing is wrong on purpose, and checked by pytest.
 TESTS_OF_TYPES = (
@@ -50,10 +50,10 @@ os.environ["PATH"] += "".join(
 nox.needs_version = ">=2026.8.10"
 nox.options.default_venv_backend = "uv|venv"
 nox.options.reuse_existing_virtualenvs = True
-# CI runs two side by side: the longest begins early.
+# CI runs two side by side: the longest begin early.
 nox.options.sessions = [
-    *("contract", "lint", f"tests-{FULL}", "types"),
-    *(*(f"tests-{version}" for version in OTHERS), "fuzz", "isolation"),
+    *("contract", "lint", f"tests-{FULL}", "engines", "types"),
+    *(*(f"tests-{version}" for version in OTHERS), "fuzz", "walls"),
 ]
 nox.options.download_python = "never"
 # Debian has one Python: the sessions of the others say that they were skipped.
@@ -63,19 +63,26 @@ nox.options.error_on_missing_interpreters = False
 @nox.session(python=[FULL, *OTHERS])
 def tests(session: nox.Session) -> None:
     """Run the tests against the installed package: those of units on all Pythons, more on 3.11."""
-    arguments = session.posargs or ["tests", f"--ignore={ALONE}"]
+    arguments = session.posargs or ["tests", *_ignored(*APART)]
     if session.python == FULL:
         _install(session, ".[all]", "test", "types")
         _test(session, *arguments)
         return
     _install(session, ".[all]", "test")
-    _test(session, *arguments, *(f"--ignore={path}" for path in (ALONE, *ON_ONE_PYTHON)))
+    _test(session, *arguments, *_ignored(*APART, *ON_ONE_PYTHON))
     _say_hello(session)
 
 
+@nox.session(python=FULL)
+def engines(session: nox.Session) -> None:
+    """Run the tests of engines, of images and of isolation, which `tests` leaves out."""
+    _install(session, ".[all]", "test")
+    _test(session, *session.posargs or [*APART, *_ignored(ALONE)])
+
+
 @nox.session(python=FULL, allow_parallel=False)
-def isolation(session: nox.Session) -> None:
-    """Run the tests of the walls around sandboxes, which `tests` leaves out."""
+def walls(session: nox.Session) -> None:
+    """Run the tests of the walls around sandboxes, which `engines` leaves out."""
     _install(session, ".[all]", "test")
     _test(session, *session.posargs or [ALONE])
 
@@ -179,6 +186,10 @@ def _test(session: nox.Session, *arguments: str) -> None:
         Path(directory).chmod(0o1777)
         # The program, not `python -m pytest`, which would put the checkout before the installed.
         session.run("pytest", *arguments, env={"TMPDIR": directory})
+
+
+def _ignored(*paths: str) -> list[str]:
+    return [f"--ignore={path}" for path in paths]
 
 
 def _say_hello(session: nox.Session) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from population import operation_of
+from population import Population, operation_of
 from schemathesis.core import NotSet
 from schemathesis.core.failures import AcceptedNegativeData, Failure, ServerError
 from schemathesis.openapi.checks import (
@@ -81,7 +81,7 @@ _NOT_THERE: set[tuple[str, str | None]] = {
 }
 
 
-def is_excused(failure: Failure, case: Any, response: Any) -> bool:
+def is_excused(failure: Failure, case: Any, response: Any, population: Population) -> bool:
     """Say whether the contract explains what a check has found."""
     operation = operation_of(case)
     if operation is None:
@@ -94,7 +94,7 @@ def is_excused(failure: Failure, case: Any, response: Any) -> bool:
         # That a sandbox is gone is found before the rest of the request is looked at.
         return _is_gone(case, response) or _is_empty_upload(operation, case)
     if isinstance(failure, EnsureResourceAvailability):
-        return _has(response, _NOT_THERE)
+        return _has(response, _NOT_THERE) or _was_never_made(case, response, population)
     if isinstance(failure, UseAfterFree):
         # A command that was killed has an outcome, which its key gives for as long as keys live.
         return operation == "get_process" and "/processes/" in failure.free
@@ -103,6 +103,15 @@ def is_excused(failure: Failure, case: Any, response: Any) -> bool:
 
 def _is_gone(case: Any, response: Any) -> bool:
     return "sandbox_id" in case.path_parameters and _has(response, _GONE)
+
+
+def _was_never_made(case: Any, response: Any, population: Population) -> bool:
+    """Whether the sandbox, which was being made at a 202, could not be, as its own path says."""
+    if not _has(response, {("sandbox_not_found", None)}):
+        return False
+    problem = population.problem_of(case.path_parameters["sandbox_id"])
+    codes = _REJECTED["get_sandbox"] | _FAILED["get_sandbox"] | _NOT_THERE
+    return problem is not None and _is_one_of(problem, codes)
 
 
 def _is_empty_upload(operation: str, case: Any) -> bool:
@@ -114,6 +123,9 @@ def _has(response: Any, codes: set[tuple[str, str | None]]) -> bool:
     """Whether an answer is a problem of one of *codes*."""
     if response.headers.get("content-type") != ["application/problem+json"]:
         return False
-    problem = response.json()
+    return _is_one_of(response.json(), codes)
+
+
+def _is_one_of(problem: dict[str, Any], codes: set[tuple[str, str | None]]) -> bool:
     subject = "path" if "path" in problem else problem.get("key")
     return bool({(problem["code"], subject), (problem["code"], "*")} & codes)

@@ -33,4 +33,4 @@ def after_call(context: Any, case: Any, response: Any) -> None:
 @schemathesis.hook
 def filter_failure(context: Any, failure: Any, case: Any, response: Any) -> bool:
     """Keep the failures that the contract does not explain."""
-    return not is_excused(failure, case, response)
+    return not is_excused(failure, case, response, _population)

@@ -63,6 +63,12 @@ class Population:
         found = [c for c in self.commands if c.sandbox_id in self.specifications]
         return self.choice.choice(found) if found else None
 
+    def problem_of(self, sandbox_id: str) -> dict[str, Any] | None:
+        """Return what the server says is wrong with a sandbox."""
+        path = f"/sandboxes/{sandbox_id}"
+        answer = self._session.get(self._url + path, params=_OURS, timeout=_GUARD)
+        return answer.json() if answer.status_code >= 400 else None
+
     def learn(self, case: Any, response: Any) -> None:
         """Note what a request made or destroyed, and make up for it."""
         learn = getattr(self, f"_learn_{operation_of(case)}", None)

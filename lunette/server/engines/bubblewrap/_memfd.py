@@ -17,6 +17,7 @@ __all__ = ["sealed_copy"]
 _MFD_EXEC = 0x0010  # Linux 6.3
 _F_ADD_SEALS = 1033
 _SEALS = 0x01 | 0x02 | 0x04 | 0x08  # SEAL, SHRINK, GROW, WRITE
+_SEALINGS = 40  # the kernel waits 150 ms each time
 _SEAL_EXEC = 0x20  # Linux 6.3: no chmod of the executable bits either
 
 
@@ -29,13 +30,27 @@ def sealed_copy(program: Path, name: str) -> tuple[int, bool]:
             size -= os.sendfile(fd, source.fileno(), None, size)
     os.fchmod(fd, 0o755)
     try:
-        fcntl.fcntl(fd, _F_ADD_SEALS, _SEALS | _SEAL_EXEC)
+        _seal(fd, _SEALS | _SEAL_EXEC)
     except OSError as error:
         if error.errno != errno.EINVAL:
             raise
-        fcntl.fcntl(fd, _F_ADD_SEALS, _SEALS)
+        _seal(fd, _SEALS)
         return fd, False
     return fd, True
+
+
+def _seal(fd: int, seals: int) -> None:
+    """Add seals; on a machine under load, pages just written are in use for longer than the kernel
+    waits for them.
+    """
+    for left in reversed(range(_SEALINGS)):
+        try:
+            fcntl.fcntl(fd, _F_ADD_SEALS, seals)
+        except OSError as error:
+            if error.errno != errno.EBUSY or left == 0:
+                raise
+        else:
+            return
 
 
 def _executable_memfd(name: str) -> int:
