@@ -13,9 +13,11 @@ from .health import Health
 from .image import Image
 from .image_list import ImageList
 from .image_state import ImageState
+from .input_accepted import InputAccepted
 from .limits import Limits
 from .problem import Problem
 from .process import Process
+from .process_list import ProcessList
 from .process_state import ProcessState
 from .progress import Progress
 from .progress_stage import ProgressStage
@@ -37,9 +39,14 @@ from .service_ulimits import ServiceUlimits
 from .service_ulimits_additional_property_type_1 import (
     ServiceUlimitsAdditionalPropertyType1,
 )
+from .signal_request import SignalRequest
+from .start_request import StartRequest
+from .start_request_env import StartRequestEnv
+from .start_request_input_encoding import StartRequestInputEncoding
 from .stop_failure import StopFailure
 from .stop_request import StopRequest
 from .stop_result import StopResult
+from .terminal_size import TerminalSize
 from .write_request import WriteRequest
 from .write_request_encoding import WriteRequestEncoding
 from .write_response import WriteResponse
@@ -58,9 +65,11 @@ __all__ = (
     "Image",
     "ImageList",
     "ImageState",
+    "InputAccepted",
     "Limits",
     "Problem",
     "Process",
+    "ProcessList",
     "ProcessState",
     "Progress",
     "ProgressStage",
@@ -80,9 +89,14 @@ __all__ = (
     "ServiceStorageOpt",
     "ServiceUlimits",
     "ServiceUlimitsAdditionalPropertyType1",
+    "SignalRequest",
+    "StartRequest",
+    "StartRequestEnv",
+    "StartRequestInputEncoding",
     "StopFailure",
     "StopRequest",
     "StopResult",
+    "TerminalSize",
     "WriteRequest",
     "WriteRequestEncoding",
     "WriteResponse",

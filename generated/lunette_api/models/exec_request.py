@@ -26,6 +26,9 @@ class ExecRequest:
         command (list[str] | str): A string for `/bin/sh -c`, or a program and its arguments.
         cwd (str | Unset): Where the command starts. Default and start of a relative path is `working_dir`.
         env (ExecRequestEnv | Unset): Variables on top of the service's `environment`.
+        user (str | Unset): `user[:group]`, each a name of the sandbox's own `/etc/passwd` and `/etc/group` or a number.
+            Default is the user of
+            the sandbox; another one only where the sandbox's is root and ids are to be had (`422 not_supported`).
         timeout (float | Unset): Seconds until the command and all that it started is killed. Default is no limit.
         input_ (str | Unset): What the command reads on its standard input. Without it, standard input is empty.
         input_encoding (ExecRequestInputEncoding | Unset):  Default: ExecRequestInputEncoding.UTF_8.
@@ -38,6 +41,7 @@ class ExecRequest:
     command: list[str] | str
     cwd: str | Unset = UNSET
     env: ExecRequestEnv | Unset = UNSET
+    user: str | Unset = UNSET
     timeout: float | Unset = UNSET
     input_: str | Unset = UNSET
     input_encoding: ExecRequestInputEncoding | Unset = ExecRequestInputEncoding.UTF_8
@@ -58,6 +62,8 @@ class ExecRequest:
         env: dict[str, Any] | Unset = UNSET
         if not isinstance(self.env, Unset):
             env = self.env.to_dict()
+
+        user = self.user
 
         timeout = self.timeout
 
@@ -80,6 +86,8 @@ class ExecRequest:
             field_dict["cwd"] = cwd
         if env is not UNSET:
             field_dict["env"] = env
+        if user is not UNSET:
+            field_dict["user"] = user
         if timeout is not UNSET:
             field_dict["timeout"] = timeout
         if input_ is not UNSET:
@@ -119,6 +127,8 @@ class ExecRequest:
         else:
             env = ExecRequestEnv.from_dict(_env)
 
+        user = d.pop("user", UNSET)
+
         timeout = d.pop("timeout", UNSET)
 
         input_ = d.pop("input", UNSET)
@@ -136,6 +146,7 @@ class ExecRequest:
             command=command,
             cwd=cwd,
             env=env,
+            user=user,
             timeout=timeout,
             input_=input_,
             input_encoding=input_encoding,

@@ -22,6 +22,9 @@ class Limits:
         output (int): The output of a command that is kept by default, in bytes a stream.
         read (int): The largest file that `read` answers, in bytes.
         output_limit (int | Unset): The largest `output_limit` of a command.
+        log (int | Unset): The output of a process that is kept to be followed, in bytes.
+        logs (int | Unset): The same of all ended processes of a sandbox, in bytes.
+        input_chunk (int | Unset): The largest body of `PUT .../input`, in bytes.
         disk (int | Unset): The disk that a sandbox may use, in bytes: its writable layer and `/workspace` together.
         free_disk (int | Unset): Bytes that must be free on the server's disk for a create.
         tmp (int | Unset): The size of `/tmp`, and of a `tmpfs` without one, in bytes.
@@ -37,6 +40,9 @@ class Limits:
     output: int
     read: int
     output_limit: int | Unset = UNSET
+    log: int | Unset = UNSET
+    logs: int | Unset = UNSET
+    input_chunk: int | Unset = UNSET
     disk: int | Unset = UNSET
     free_disk: int | Unset = UNSET
     tmp: int | Unset = UNSET
@@ -56,6 +62,12 @@ class Limits:
         read = self.read
 
         output_limit = self.output_limit
+
+        log = self.log
+
+        logs = self.logs
+
+        input_chunk = self.input_chunk
 
         disk = self.disk
 
@@ -86,6 +98,12 @@ class Limits:
         )
         if output_limit is not UNSET:
             field_dict["output_limit"] = output_limit
+        if log is not UNSET:
+            field_dict["log"] = log
+        if logs is not UNSET:
+            field_dict["logs"] = logs
+        if input_chunk is not UNSET:
+            field_dict["input_chunk"] = input_chunk
         if disk is not UNSET:
             field_dict["disk"] = disk
         if free_disk is not UNSET:
@@ -118,6 +136,12 @@ class Limits:
 
         output_limit = d.pop("output_limit", UNSET)
 
+        log = d.pop("log", UNSET)
+
+        logs = d.pop("logs", UNSET)
+
+        input_chunk = d.pop("input_chunk", UNSET)
+
         disk = d.pop("disk", UNSET)
 
         free_disk = d.pop("free_disk", UNSET)
@@ -141,6 +165,9 @@ class Limits:
             output=output,
             read=read,
             output_limit=output_limit,
+            log=log,
+            logs=logs,
+            input_chunk=input_chunk,
             disk=disk,
             free_disk=free_disk,
             tmp=tmp,

@@ -26,6 +26,7 @@ class Problem:
         detail (str):
         request_id (str):
         path (str | Unset): The path inside the sandbox that the error is about.
+        offset (int | Unset): How far the standard input is, of an `input_gap`.
         key (str | Unset): The key of the service, or the field of the body, that the error is about.
     """
 
@@ -36,6 +37,7 @@ class Problem:
     detail: str
     request_id: str
     path: str | Unset = UNSET
+    offset: int | Unset = UNSET
     key: str | Unset = UNSET
     additional_properties: dict[str, Any] = _attrs_field(init=False, factory=dict)
 
@@ -54,6 +56,8 @@ class Problem:
 
         path = self.path
 
+        offset = self.offset
+
         key = self.key
 
         field_dict: dict[str, Any] = {}
@@ -70,6 +74,8 @@ class Problem:
         )
         if path is not UNSET:
             field_dict["path"] = path
+        if offset is not UNSET:
+            field_dict["offset"] = offset
         if key is not UNSET:
             field_dict["key"] = key
 
@@ -92,6 +98,8 @@ class Problem:
 
         path = d.pop("path", UNSET)
 
+        offset = d.pop("offset", UNSET)
+
         key = d.pop("key", UNSET)
 
         problem = cls(
@@ -102,6 +110,7 @@ class Problem:
             detail=detail,
             request_id=request_id,
             path=path,
+            offset=offset,
             key=key,
         )
 

@@ -52,6 +52,7 @@ __all__ = [
     "SandboxSpec",
     "State",
     "Status",
+    "TerminalSize",
     "Tmpfs",
 ]
 
@@ -117,14 +118,30 @@ class SandboxSpec:
     stop_grace_period: float = 10.0
 
 
+@frozen
+class TerminalSize:
+    """In characters."""
+
+    rows: int
+    columns: int
+
+
 @frozen(kw_only=True)
 class Command:
-    """A program to run: *argv* is never empty; *stdin* is None for an empty standard input."""
+    """A program to run: *argv* is never empty; *stdin* is None for an empty standard input.
+
+    With *interactive* standard input stays open after *stdin*, for `Process.write`. A *terminal* is
+    standard input, output and error at once, and always open. *user* is `user[:group]`, None the
+    sandbox's own.
+    """
 
     argv: tuple[str, ...]
     cwd: str | None = None
     env: Mapping[str, str] = field(factory=dict[str, str])
     stdin: bytes | None = None
+    interactive: bool = False
+    terminal: TerminalSize | None = None
+    user: str | None = None
 
 
 @frozen(kw_only=True)
@@ -230,7 +247,7 @@ class Process(Protocol):
         """Yield what the command writes, as (1 or 2, bytes), until the command itself has ended.
 
         Pulled: a command whose output nobody takes waits. Children that outlive the command do not
-        hold this open.
+        hold this open. All that a terminal shows is 1.
         """
         ...
 
@@ -240,6 +257,26 @@ class Process(Protocol):
 
     async def kill(self) -> None:
         """Kill the command and all that it started, and return when nothing of it runs."""
+        ...
+
+    async def write(self, data: bytes) -> int:
+        """Wait until standard input takes something of *data*, and return how many bytes it took.
+
+        Raise BrokenPipeError when nobody reads it any more, or it is closed. Cancelled, it took
+        nothing.
+        """
+        ...
+
+    async def close_input(self) -> None:
+        """Let who reads standard input see its end: on a terminal, by typing ^D. Idempotent."""
+        ...
+
+    async def signal(self, number: int) -> None:
+        """Send a signal to the command and all that it started; nothing to one that has ended."""
+        ...
+
+    async def resize(self, size: TerminalSize) -> None:
+        """Set the size of the terminal; raise NotSupportedError where there is none."""
         ...
 
 
@@ -306,8 +343,8 @@ class Engine(Protocol):
         ...
 
     async def exec(self, handle: Handle, command: Command) -> Process:
-        """Start a command. Raise CommandNotRunnableError, or OSError for its *cwd*; then nothing
-        was started.
+        """Start a command. Raise CommandNotRunnableError, OSError for its *cwd*, or
+        NotSupportedError for its *user*; then nothing was started.
         """
         ...
 

@@ -60,8 +60,9 @@ def sync_detailed(
     """Kill a command and all that it started
 
      Idempotent: a command that has ended, or whose sandbox has, is 204 too. A DELETE that overtakes its
-    POST leaves a
-    mark for as long as keys live, so that the command is not started afterwards (`409 key_given_up`).
+    POST or PUT
+    leaves a mark for as long as keys live, so that the command is not started afterwards (`409
+    key_given_up`).
 
     Args:
         sandbox_id (str):
@@ -96,8 +97,9 @@ def sync(
     """Kill a command and all that it started
 
      Idempotent: a command that has ended, or whose sandbox has, is 204 too. A DELETE that overtakes its
-    POST leaves a
-    mark for as long as keys live, so that the command is not started afterwards (`409 key_given_up`).
+    POST or PUT
+    leaves a mark for as long as keys live, so that the command is not started afterwards (`409
+    key_given_up`).
 
     Args:
         sandbox_id (str):
@@ -127,8 +129,9 @@ async def asyncio_detailed(
     """Kill a command and all that it started
 
      Idempotent: a command that has ended, or whose sandbox has, is 204 too. A DELETE that overtakes its
-    POST leaves a
-    mark for as long as keys live, so that the command is not started afterwards (`409 key_given_up`).
+    POST or PUT
+    leaves a mark for as long as keys live, so that the command is not started afterwards (`409
+    key_given_up`).
 
     Args:
         sandbox_id (str):
@@ -161,8 +164,9 @@ async def asyncio(
     """Kill a command and all that it started
 
      Idempotent: a command that has ended, or whose sandbox has, is 204 too. A DELETE that overtakes its
-    POST leaves a
-    mark for as long as keys live, so that the command is not started afterwards (`409 key_given_up`).
+    POST or PUT
+    leaves a mark for as long as keys live, so that the command is not started afterwards (`409
+    key_given_up`).
 
     Args:
         sandbox_id (str):

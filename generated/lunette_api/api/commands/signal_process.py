@@ -1,0 +1,218 @@
+from http import HTTPStatus
+from typing import Any, cast
+from urllib.parse import quote
+
+import httpx
+
+from ...client import AuthenticatedClient, Client
+from ...types import Response, UNSET
+from ... import errors
+
+from ...models.problem import Problem
+from ...models.signal_request import SignalRequest
+from ...types import UNSET, Unset
+from typing import cast
+
+
+def _get_kwargs(
+    sandbox_id: str,
+    process_id: str,
+    *,
+    body: SignalRequest,
+    idempotency_key: str | Unset = UNSET,
+) -> dict[str, Any]:
+    headers: dict[str, Any] = {}
+    if not isinstance(idempotency_key, Unset):
+        headers["Idempotency-Key"] = idempotency_key
+
+    _kwargs: dict[str, Any] = {
+        "method": "post",
+        "url": "/sandboxes/{sandbox_id}/processes/{process_id}/signal".format(
+            sandbox_id=quote(str(sandbox_id), safe=""),
+            process_id=quote(str(process_id), safe=""),
+        ),
+    }
+
+    _kwargs["json"] = body.to_dict()
+
+    headers["Content-Type"] = "application/json"
+
+    _kwargs["headers"] = headers
+    return _kwargs
+
+
+def _parse_response(
+    *, client: AuthenticatedClient | Client, response: httpx.Response
+) -> Any | Problem:
+    if response.status_code == 204:
+        response_204 = cast(Any, None)
+        return response_204
+
+    response_default = Problem.from_dict(response.json())
+
+    return response_default
+
+
+def _build_response(
+    *, client: AuthenticatedClient | Client, response: httpx.Response
+) -> Response[Any | Problem]:
+    return Response(
+        status_code=HTTPStatus(response.status_code),
+        content=response.content,
+        headers=response.headers,
+        parsed=_parse_response(client=client, response=response),
+    )
+
+
+def sync_detailed(
+    sandbox_id: str,
+    process_id: str,
+    *,
+    client: AuthenticatedClient | Client,
+    body: SignalRequest,
+    idempotency_key: str | Unset = UNSET,
+) -> Response[Any | Problem]:
+    """Send a signal to a process and all that it started
+
+     Of a process that was started by `PUT`; one that has ended gets nothing, and is 204 too. Signal 9 is
+    as `DELETE`.
+
+    Args:
+        sandbox_id (str):
+        process_id (str):
+        idempotency_key (str | Unset):
+        body (SignalRequest):
+
+    Raises:
+        errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
+        httpx.TimeoutException: If the request takes longer than Client.timeout.
+
+    Returns:
+        Response[Any | Problem]
+    """
+
+    kwargs = _get_kwargs(
+        sandbox_id=sandbox_id,
+        process_id=process_id,
+        body=body,
+        idempotency_key=idempotency_key,
+    )
+
+    response = client.get_httpx_client().request(
+        **kwargs,
+    )
+
+    return _build_response(client=client, response=response)
+
+
+def sync(
+    sandbox_id: str,
+    process_id: str,
+    *,
+    client: AuthenticatedClient | Client,
+    body: SignalRequest,
+    idempotency_key: str | Unset = UNSET,
+) -> Any | Problem | None:
+    """Send a signal to a process and all that it started
+
+     Of a process that was started by `PUT`; one that has ended gets nothing, and is 204 too. Signal 9 is
+    as `DELETE`.
+
+    Args:
+        sandbox_id (str):
+        process_id (str):
+        idempotency_key (str | Unset):
+        body (SignalRequest):
+
+    Raises:
+        errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
+        httpx.TimeoutException: If the request takes longer than Client.timeout.
+
+    Returns:
+        Any | Problem
+    """
+
+    return sync_detailed(
+        sandbox_id=sandbox_id,
+        process_id=process_id,
+        client=client,
+        body=body,
+        idempotency_key=idempotency_key,
+    ).parsed
+
+
+async def asyncio_detailed(
+    sandbox_id: str,
+    process_id: str,
+    *,
+    client: AuthenticatedClient | Client,
+    body: SignalRequest,
+    idempotency_key: str | Unset = UNSET,
+) -> Response[Any | Problem]:
+    """Send a signal to a process and all that it started
+
+     Of a process that was started by `PUT`; one that has ended gets nothing, and is 204 too. Signal 9 is
+    as `DELETE`.
+
+    Args:
+        sandbox_id (str):
+        process_id (str):
+        idempotency_key (str | Unset):
+        body (SignalRequest):
+
+    Raises:
+        errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
+        httpx.TimeoutException: If the request takes longer than Client.timeout.
+
+    Returns:
+        Response[Any | Problem]
+    """
+
+    kwargs = _get_kwargs(
+        sandbox_id=sandbox_id,
+        process_id=process_id,
+        body=body,
+        idempotency_key=idempotency_key,
+    )
+
+    response = await client.get_async_httpx_client().request(**kwargs)
+
+    return _build_response(client=client, response=response)
+
+
+async def asyncio(
+    sandbox_id: str,
+    process_id: str,
+    *,
+    client: AuthenticatedClient | Client,
+    body: SignalRequest,
+    idempotency_key: str | Unset = UNSET,
+) -> Any | Problem | None:
+    """Send a signal to a process and all that it started
+
+     Of a process that was started by `PUT`; one that has ended gets nothing, and is 204 too. Signal 9 is
+    as `DELETE`.
+
+    Args:
+        sandbox_id (str):
+        process_id (str):
+        idempotency_key (str | Unset):
+        body (SignalRequest):
+
+    Raises:
+        errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
+        httpx.TimeoutException: If the request takes longer than Client.timeout.
+
+    Returns:
+        Any | Problem
+    """
+
+    return (
+        await asyncio_detailed(
+            sandbox_id=sandbox_id,
+            process_id=process_id,
+            client=client,
+            body=body,
+            idempotency_key=idempotency_key,
+        )
+    ).parsed
