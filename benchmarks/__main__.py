@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import images
 import load
 import rows
+import streams
 
 
 def main() -> None:
@@ -27,6 +28,8 @@ def main() -> None:
         (rows.client_overhead, 3000),
         (rows.imports, 30),
         (images.images, 100),
+        (streams.first_byte, 300),
+        (streams.throughput, 5),
     )
     for group, rounds in groups:
         for row in group(max(4, rounds // share)):

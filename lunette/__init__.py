@@ -22,6 +22,9 @@ if TYPE_CHECKING:
         LunetteError,
         NotSupportedError,
         OutcomeExpiredError,
+        ProcessInputClosedError,
+        ProcessNotFoundError,
+        ProcessRunningError,
         RateLimitError,
         RequestTimeoutError,
         SandboxDestroyedError,
@@ -39,11 +42,20 @@ if TYPE_CHECKING:
         TransportError,
         VersionError,
     )
-    from .results import ExecResult, ImageInfo, SandboxInfo, StopFailure, StopResult
+    from .process import PIPE, Process
+    from .results import (
+        ExecResult,
+        ImageInfo,
+        ProcessInfo,
+        SandboxInfo,
+        StopFailure,
+        StopResult,
+    )
     from .sandbox import AsyncSandbox, Sandbox
     from .service import ComposeService
 
 __all__ = [
+    "PIPE",
     "APIError",
     "AsyncLunetteClient",
     "AsyncSandbox",
@@ -63,6 +75,11 @@ __all__ = [
     "LunetteError",
     "NotSupportedError",
     "OutcomeExpiredError",
+    "Process",
+    "ProcessInfo",
+    "ProcessInputClosedError",
+    "ProcessNotFoundError",
+    "ProcessRunningError",
     "RateLimitError",
     "RequestTimeoutError",
     "RetryPolicy",
@@ -89,7 +106,15 @@ __all__ = [
 _MODULES = {
     "_retry": ["RetryPolicy"],
     "client": ["AsyncLunetteClient", "LunetteClient"],
-    "results": ["ExecResult", "ImageInfo", "SandboxInfo", "StopFailure", "StopResult"],
+    "process": ["PIPE", "Process"],
+    "results": [
+        "ExecResult",
+        "ImageInfo",
+        "ProcessInfo",
+        "SandboxInfo",
+        "StopFailure",
+        "StopResult",
+    ],
     "sandbox": ["AsyncSandbox", "Sandbox"],
     "service": ["ComposeService"],
 }

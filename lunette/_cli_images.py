@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
+from ._table import moment, print_table
+
 if TYPE_CHECKING:
     import typer
 
@@ -83,17 +85,13 @@ def _list(found: "list[ImageInfo]", *, quiet: bool) -> None:
     if quiet:
         print("".join(f"{image.reference}\n" for image in found), end="")
         return
-    rows = [_HEAD, *map(_row, found)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
-    for row in rows:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        print("  ".join(cells).rstrip())
+    print_table(_HEAD, map(_row, found))
 
 
 def _row(image: "ImageInfo") -> tuple[str, ...]:
-    pulled = "" if image.pulled_at is None else image.pulled_at.strftime("%Y-%m-%d %H:%M")
     short = image.image_id.removeprefix("sha256:")[:12]
-    return image.reference, short, _size(image.size), _size(image.unpacked), pulled
+    sizes = _size(image.size), _size(image.unpacked)
+    return image.reference, short, *sizes, moment(image.pulled_at)
 
 
 def _size(amount: float) -> str:

@@ -6,11 +6,12 @@ starts while this process imports the rest.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterable
+from contextlib import aclosing
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
-from ._io import IO, run
+from ._io import IO, iterate, run
 from ._loops import in_trio, off_loop, warn_blocking
 
 if TYPE_CHECKING:
@@ -40,7 +41,9 @@ _FOR_THE_VERBS = (
 _FOR_AWAITED_VERBS = (
     "lunette._transports",
     "lunette.service",
+    "lunette_api.api.commands.follow_process",
     "lunette_api.api.commands.get_process",
+    "lunette_api.api.commands.start_process",
     "lunette_api.api.sandboxes.get_sandbox",
     "lunette_api.api.server.get_capabilities",
 )
@@ -175,6 +178,29 @@ class Caller:
         """Run *operation* on the event loop."""
         connection = await self._aconnect()
         return await operation(await connection.waiting(), *args, **kwargs)
+
+    def iterate(
+        self,
+        operation: Callable[Concatenate[IO, P], AsyncGenerator[T]],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> Generator[T]:
+        """Iterate over what *operation* yields, here and now."""
+        if self._awaited:
+            warn_blocking()
+        return iterate(operation(self._connect().blocking(), *args, **kwargs))
+
+    async def aiterate(
+        self,
+        operation: Callable[Concatenate[IO, P], AsyncGenerator[T]],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> AsyncGenerator[T]:
+        """Iterate over what *operation* yields, on the event loop."""
+        connection = await self._aconnect()
+        async with aclosing(operation(await connection.waiting(), *args, **kwargs)) as items:
+            async for item in items:
+                yield item
 
     def _connect(self) -> Connection:
         return self.connector.connection()

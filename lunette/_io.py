@@ -17,8 +17,8 @@ from collections.abc import (
     Generator,
     Iterable,
 )
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeVar, TypeVarTuple
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Any, BinaryIO, Generic, Protocol, TypeVar, TypeVarTuple
 
 from ._loops import in_trio
 
@@ -38,6 +38,7 @@ __all__ = [
     "Incoming",
     "Profile",
     "Request",
+    "iterate",
     "run",
 ]
 
@@ -49,6 +50,9 @@ Request = dict[str, Any]
 
 # As long as a clean-up may hold up a cancellation or a Ctrl-C.
 CLEANUP_SECONDS = 2
+
+# Three times the silence after which the server of a live stream says that it is there.
+_LIVE_SECONDS = 45.0
 
 # Larger is slower: httpcore copies what is left of a chunk at each blocking write.
 _BLOCKING_CHUNK = 64 * 1024
@@ -117,8 +121,14 @@ class IO(Protocol):
         """
         ...
 
-    def stream(self, request: Request) -> AbstractAsyncContextManager[Incoming]:
-        """Send *request* and hand out the body of a successful answer as it comes."""
+    def stream(
+        self, request: Request, *, live: bool = False
+    ) -> AbstractAsyncContextManager[Incoming]:
+        """Send *request* and hand out the body of a successful answer.
+
+        Of a *live* one each byte is handed out when it is there, and it may take as long as
+        something comes now and then; others come in large chunks.
+        """
         ...
 
     async def sleep(self, seconds: float) -> None:
@@ -152,6 +162,19 @@ def run(operation: Coroutine[Any, Any, T]) -> T:
     raise RuntimeError(f"{operation!r} waited on something other than BlockingIO")
 
 
+def iterate(source: AsyncGenerator[T]) -> Generator[T]:
+    """Iterate over what a generator over `BlockingIO` yields, here and now."""
+    try:
+        while True:
+            try:
+                item = run(source.__anext__())
+            except StopAsyncIteration:
+                return
+            yield item
+    finally:
+        run(source.aclose())
+
+
 class BlockingIO:
     """`IO` over blocking calls. Its methods are `async` in name only."""
 
@@ -179,13 +202,15 @@ class BlockingIO:
         return _succeeded(response)
 
     @asynccontextmanager
-    async def stream(self, request: Request) -> AsyncGenerator[Incoming]:
+    async def stream(self, request: Request, *, live: bool = False) -> AsyncGenerator[Incoming]:
         request = self.connection.addressed(request)
+        if live:
+            request = request | {"timeout": _while_it_lives(self.timeout)}
         async with _faults(self):
             with self._client.stream(**request) as response:
                 if not response.is_success:
                     response.read()
-                yield Incoming(_succeeded(response), _never_waits(response.iter_bytes()))
+                yield Incoming(_succeeded(response), _NeverWaits(response.iter_bytes()))
 
     async def sleep(self, seconds: float) -> None:
         time.sleep(seconds)  # noqa: ASYNC251 - async in name only
@@ -225,19 +250,27 @@ class AsyncIO:
         from ._outgoing import Chunks, Whole
 
         chunks = None if body is None else Chunks(_reading(body))
-        built = self._client.build_request(**request, content=chunks)
+        if chunks is not None:
+            request = request | {"content": chunks}
+        built = self._client.build_request(**request)
         built.stream = chunks or Whole(built.content)
         async with _faults(self):
             response = await self._client.send(built)
         return _succeeded(response)
 
     @asynccontextmanager
-    async def stream(self, request: Request) -> AsyncGenerator[Incoming]:
+    async def stream(self, request: Request, *, live: bool = False) -> AsyncGenerator[Incoming]:
         request = self.connection.addressed(request)
+        if live:
+            request = request | {"timeout": _while_it_lives(self.timeout)}
         async with _faults(self), self._client.stream(**request) as response:
             if not response.is_success:
                 await response.aread()
-            yield Incoming(_succeeded(response), response.aiter_bytes(_ASYNC_CHUNK))
+            chunks = response.aiter_bytes(None if live else _ASYNC_CHUNK)
+            try:
+                yield Incoming(_succeeded(response), chunks)
+            finally:
+                await _finish(response, chunks)
 
     async def sleep(self, seconds: float) -> None:
         import anyio  # with asyncio a tenth of the import of httpx, and not needed to block
@@ -312,9 +345,34 @@ def _reading(body: Body) -> Callable[[], Awaitable[bytes]]:
     return lambda: anyio.to_thread.run_sync(body.read, _ASYNC_CHUNK)
 
 
-async def _never_waits(items: Iterable[T]) -> AsyncIterator[T]:
-    for item in items:
-        yield item
+def _while_it_lives(timeout: float) -> httpx.Timeout:
+    import httpx
+
+    return httpx.Timeout(timeout, read=_LIVE_SECONDS)
+
+
+class _NeverWaits(Generic[T]):
+    """Asynchronous in name only; no generator, which an event loop around it would take as its."""
+
+    def __init__(self, items: Iterable[T]) -> None:
+        self._items = iter(items)
+
+    def __aiter__(self) -> AsyncIterator[T]:
+        return self
+
+    async def __anext__(self) -> T:
+        for item in self._items:
+            return item
+        raise StopAsyncIteration
+
+
+async def _finish(response: httpx.Response, chunks: AsyncIterator[bytes]) -> None:
+    """Close *response*, and end the generators under *chunks*: trio warns of what is left."""
+    await response.aclose()
+    if in_trio():
+        with suppress(Exception):  # each of them ends by the error that nothing more can be read
+            async for _ in chunks:
+                pass
 
 
 class _Done:

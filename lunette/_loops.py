@@ -12,6 +12,14 @@ __all__ = ["current_loop", "in_trio", "off_loop", "warn_awaited", "warn_blocking
 
 T = TypeVar("T")
 
+# What blocks and what to write, where it is not as for a verb.
+_WORDS = {
+    "__exit__": ("`with`", "write `async with`"),
+    "__iter__": ("`for`", "write `async for`"),
+    "chunks": ("chunks()", "iterate over achunks() by `async for`"),
+    "lines": ("lines()", "iterate over alines() by `async for`"),
+}
+
 
 def current_loop() -> object | None:
     """Return what stands for the event loop that runs this code, if one does."""
@@ -52,10 +60,8 @@ def warn_blocking() -> None:
     if current_loop() is None:
         return
     level, verb = _caller()
-    message = f"{verb}() blocks the event loop; await a{verb}() instead"
-    if verb == "__exit__":
-        message = "`with` blocks the event loop; write `async with` instead"
-    _warn(message, level)
+    said, mend = _WORDS.get(verb, (f"{verb}()", f"await a{verb}()"))
+    _warn(f"{said} blocks the event loop; {mend} instead", level)
 
 
 def warn_awaited(verb: str) -> None:

@@ -116,13 +116,13 @@ class Retrying:
                 await self.call(body.rewind)
 
     @asynccontextmanager
-    async def stream(self, request: Request) -> AsyncGenerator[Incoming]:
+    async def stream(self, request: Request, *, live: bool = False) -> AsyncGenerator[Incoming]:
         begun = time.monotonic()
         attempts: _Attempts | None = None
         async with AsyncExitStack() as stack:
             while True:
                 try:
-                    incoming = await stack.enter_async_context(self._io.stream(request))
+                    incoming = await stack.enter_async_context(self._io.stream(request, live=live))
                     break
                 except errors.LunetteError as error:
                     attempts = attempts or self._attempts(request, begun)

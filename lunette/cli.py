@@ -9,14 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from ._cli_images import images_application, shows_progress
+from ._cli_images import images_application
+from ._cli_processes import add_process_commands
 
 if TYPE_CHECKING:
     import typer
 
 __all__ = ["main"]
-
-_OUR_FAULT = 125  # as `docker run`: what failed was not the command
 
 
 def main() -> None:
@@ -62,25 +61,7 @@ def _application() -> "typer.Typer":
     ) -> None:
         """Code sandboxes: on this machine, on your server, on a fleet."""
 
-    @application.command(context_settings={"allow_interspersed_args": False})
-    def run(
-        command: Annotated[list[str], typer.Argument(help="The program and its arguments.")],
-        image: Annotated[str, typer.Option(help="The image of the sandbox.")] = "host",
-        env: Annotated[
-            list[str] | None,
-            typer.Option("--env", "-e", help="K=V, or K to take it from here.", metavar="K=V"),
-        ] = None,
-        interactive: Annotated[
-            bool,
-            typer.Option("--interactive", "-i", help="Pass standard input, read to its end first."),
-        ] = False,
-    ) -> None:
-        """Run a command in a new sandbox; show its output when it has ended; exit as it did.
-
-        Of standard output and standard error, up to 10 MiB each are shown; streaming is a later
-        version. 125 is the exit code where no command ran or its end is not known.
-        """
-        raise typer.Exit(_run(command, image, env or [], interactive=interactive))
+    add_process_commands(application)
 
     @application.command()
     def serve(
@@ -108,47 +89,8 @@ def _application() -> "typer.Typer":
         raise typer.Exit(_serve(host, port, uds, api_key, engine, allowed_host or [], state))
 
     application.add_typer(images_application(), name="images")
-    # They are called through `application`.
-    _ = (lunette, run, serve)
+    _ = (lunette, serve)  # they are called through `application`
     return application
-
-
-def _run(command: Sequence[str], image: str, env: Sequence[str], *, interactive: bool) -> int:
-    import httpx
-
-    from lunette import LunetteClient, LunetteError
-
-    service = {"image": image, "environment": _environment(env)}
-    try:
-        # Unasked, a pipe that nobody closes would be waited for.
-        stdin = sys.stdin.buffer.read() if interactive else None
-        with (
-            LunetteClient() as client,
-            client.create_sandbox(service, progress=shows_progress()) as sandbox,
-        ):
-            result = sandbox.exec(command, input=stdin)
-    except (LunetteError, httpx.HTTPError, ValueError, TypeError) as error:
-        print(f"lunette: {error}", file=sys.stderr)
-        return _OUR_FAULT
-    except KeyboardInterrupt:
-        return 130
-    for stream, data in ((sys.stdout, result.stdout_bytes), (sys.stderr, result.stderr_bytes)):
-        stream.buffer.write(data)
-        stream.buffer.flush()
-    if result.truncated:
-        print(f"lunette: {result.truncated} bytes of output were left out", file=sys.stderr)
-    return result.exit_code
-
-
-def _environment(pairs: Sequence[str]) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if equals:
-            found[name] = value
-        elif name in os.environ:
-            found[name] = os.environ[name]
-    return found
 
 
 def _serve(

@@ -8,6 +8,7 @@
     + SandboxPermissionError (PermissionError)
     + SandboxIsADirectoryError (IsADirectoryError)
     + SandboxNotADirectoryError (NotADirectoryError)
+    + ProcessInputClosedError (BrokenPipeError): nobody reads what is written to a process
   · TransportError (httpx.TransportError): no answer; it is the httpx error of its kind too
     + RequestTimeoutError (httpx.TimeoutException)
   · SandboxDestroyedError: the sandbox takes no commands any more
@@ -19,6 +20,8 @@
     + SandboxNotFoundError: there is no such sandbox
   · ExecFailedError (subprocess.CalledProcessError): a command failed under `check=True`
   · ExecTimeoutError (TimeoutError): a command was killed by its `timeout`
+  · ProcessRunningError (TimeoutError): a process has not ended while it was waited for
+  · ProcessNotFoundError: there is no such process
   · OutcomeExpiredError: a command was started, and the server no longer knows how it ended
   · ServiceError (ValueError): the service is no valid Compose service
   · ImageError: the image is malformed or in use, or its registry does not give it
@@ -65,6 +68,9 @@ __all__ = [
     "LunetteError",
     "NotSupportedError",
     "OutcomeExpiredError",
+    "ProcessInputClosedError",
+    "ProcessNotFoundError",
+    "ProcessRunningError",
     "RateLimitError",
     "RequestTimeoutError",
     "SandboxDestroyedError",
@@ -147,6 +153,10 @@ class OutcomeExpiredError(LunetteError):
     """The command was started, and the server no longer knows how it ended; it is not run again."""
 
 
+class ProcessNotFoundError(LunetteError):
+    """The server knows no such process in this sandbox."""
+
+
 class ConfigError(LunetteError, ValueError):
     """An argument, an environment variable or the configuration file is wrong."""
 
@@ -181,6 +191,18 @@ class ExecTimeoutError(LunetteError, TimeoutError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.command, self.timeout, self.result)
+
+
+class ProcessRunningError(LunetteError, TimeoutError):
+    """A process has not ended while it was waited for, and goes on."""
+
+    def __init__(self, process_id: str, timeout: float) -> None:
+        super().__init__(f"process {process_id} still runs after {timeout:g} seconds of waiting")
+        self.process_id = process_id
+        self.timeout = timeout
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.process_id, self.timeout)
 
 
 class APIError(LunetteError, httpx.HTTPStatusError):
@@ -267,6 +289,21 @@ class SandboxNotADirectoryError(_FileError, NotADirectoryError):
     _errno = errno.ENOTDIR
 
 
+class ProcessInputClosedError(APIError, BrokenPipeError):
+    """Nobody reads what is written to a process any more, or it has no such input."""
+
+    # OSError's own, declared for type checkers.
+    errno: int | None
+    strerror: str | None
+
+    def _describe(self, problem: Mapping[str, Any]) -> None:
+        self.errno = errno.EPIPE
+        self.strerror = os.strerror(errno.EPIPE)
+
+    def __str__(self) -> str:
+        return f"[Errno {self.errno}] {self.strerror}: {self.args[0]}"
+
+
 class TransportError(LunetteError, httpx.TransportError):
     """No answer came; each is the httpx error of its kind too, such as `httpx.ConnectError`."""
 
@@ -282,6 +319,7 @@ _BY_CODE: Mapping[str, type[LunetteError]] = {
     "file_not_found": SandboxFileNotFoundError,
     "image_in_use": ImageError,
     "image_not_found": ImageNotFoundError,
+    "input_closed": ProcessInputClosedError,
     "invalid_image": ImageError,
     "invalid_service": ServiceError,
     "is_a_directory": SandboxIsADirectoryError,
@@ -289,6 +327,7 @@ _BY_CODE: Mapping[str, type[LunetteError]] = {
     "not_supported": NotSupportedError,
     "outcome_expired": OutcomeExpiredError,
     "permission_denied": SandboxPermissionError,
+    "process_not_found": ProcessNotFoundError,
     "registry_denied": ImageError,
     "registry_error": ImageError,
     "sandbox_destroyed": SandboxDestroyedError,

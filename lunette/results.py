@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self
 
 from attrs import Factory, field, frozen
 
-__all__ = ["ExecResult", "ImageInfo", "SandboxInfo", "StopFailure", "StopResult"]
+__all__ = ["ExecResult", "ImageInfo", "ProcessInfo", "SandboxInfo", "StopFailure", "StopResult"]
 
 
 def _is_zero(result: ExecResult) -> bool:
@@ -89,6 +89,25 @@ class ImageInfo:
     unpacked: int
     created: str | None = None
     pulled_at: datetime | None = None
+
+
+@frozen(kw_only=True)
+class ProcessInfo:
+    """What the server says of a command.
+
+    *state* is running or ended. One that was *started* by `start` can be followed, written to and
+    signalled; others are those of `exec`. *output_offset* are the bytes that it has written.
+    """
+
+    id: str
+    name: str | None = None
+    command: str | Sequence[str] | None = None
+    state: str
+    tty: bool = False
+    started: bool = False
+    started_at: datetime | None = None
+    exit_code: int | None = None
+    output_offset: int = 0
 
 
 @frozen

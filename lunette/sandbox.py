@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import atexit
 import logging
-from collections.abc import Awaitable, Generator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from functools import cache
 from os import PathLike
 from types import TracebackType
@@ -13,13 +13,16 @@ from typing import TYPE_CHECKING, Any, Self, cast
 from ._connector import Link
 from ._io import DONE
 from ._loops import warn_awaited
-from ._operations import commands, files, sandboxes
+from ._operations import commands, files, processes, sandboxes
 from .errors import LunetteError, SandboxDestroyedError
 from .files import Files
+from .process import Process
 from .results import ExecResult
 
 if TYPE_CHECKING:
     from .client import LunetteClient
+    from .process import Pipe
+    from .results import ProcessInfo
 
 __all__ = ["AsyncSandbox", "ExecResult", "Sandbox", "SandboxDestroyedError"]
 
@@ -71,10 +74,13 @@ class Sandbox:
         *,
         cwd: str | None = None,
         env: Mapping[str, str] | None = None,
+        user: str | None = None,
         timeout: float | None = None,
         input: str | bytes | None = None,
         output_limit: int | None = None,
         check: bool = False,
+        on_stdout: Callable[[str], object] | None = None,
+        on_stderr: Callable[[str], object] | None = None,
     ) -> ExecResult:
         """Run a command to its end.
 
@@ -83,6 +89,10 @@ class Sandbox:
         and all that it started is killed, and `ExecTimeoutError` has the output so far. Of each
         stream *output_limit* bytes are kept (10 MiB, and at most 16), half from its beginning and
         half from its end; `truncated` counts the others.
+
+        *user* is another one of the sandbox's, such as `nobody` or `1000:1000`. *on_stdout* and
+        *on_stderr* are told the text as it comes; one that is asynchronous is awaited by `aexec`,
+        and one that fails kills the command.
 
         However long it takes and whatever the network does, the command runs once. Interrupted or
         cancelled, it is killed.
@@ -93,10 +103,13 @@ class Sandbox:
             command,
             cwd=cwd,
             env=env,
+            user=user,
             timeout=timeout,
             input=input,
             output_limit=output_limit,
             check=check,
+            on_stdout=on_stdout,
+            on_stderr=on_stderr,
         )
 
     async def aexec(
@@ -105,10 +118,13 @@ class Sandbox:
         *,
         cwd: str | None = None,
         env: Mapping[str, str] | None = None,
+        user: str | None = None,
         timeout: float | None = None,  # noqa: ASYNC109 - the server keeps it
         input: str | bytes | None = None,
         output_limit: int | None = None,
         check: bool = False,
+        on_stdout: Callable[[str], object] | None = None,
+        on_stderr: Callable[[str], object] | None = None,
     ) -> ExecResult:
         """Run a command to its end.
 
@@ -117,6 +133,10 @@ class Sandbox:
         and all that it started is killed, and `ExecTimeoutError` has the output so far. Of each
         stream *output_limit* bytes are kept (10 MiB, and at most 16), half from its beginning and
         half from its end; `truncated` counts the others.
+
+        *user* is another one of the sandbox's, such as `nobody` or `1000:1000`. *on_stdout* and
+        *on_stderr* are told the text as it comes; one that is asynchronous is awaited by `aexec`,
+        and one that fails kills the command.
 
         However long it takes and whatever the network does, the command runs once. Interrupted or
         cancelled, it is killed.
@@ -127,11 +147,98 @@ class Sandbox:
             command,
             cwd=cwd,
             env=env,
+            user=user,
             timeout=timeout,
             input=input,
             output_limit=output_limit,
             check=check,
+            on_stdout=on_stdout,
+            on_stderr=on_stderr,
         )
+
+    def start(
+        self,
+        command: str | Sequence[str],
+        *,
+        cwd: str | None = None,
+        env: Mapping[str, str] | None = None,
+        user: str | None = None,
+        input: str | bytes | Pipe | None = None,
+        tty: bool | tuple[int, int] | None = None,
+        timeout: float | None = None,
+        name: str | None = None,
+    ) -> Process:
+        """Start a command that lives on by itself, and return when it has started.
+
+        It runs as by `exec`, but is followed, written to and signalled while it does. *input* is
+        what it reads on its standard input, at most 32 MiB; with `PIPE` it is written by
+        `process.write`. With *tty* it has a terminal, of 24 rows and 80 columns or of (rows,
+        columns). After *timeout* seconds it is killed. *name* is for people.
+        """
+        started = self._link.run(
+            processes.start,
+            self.sandbox_id,
+            command,
+            cwd=cwd,
+            env=env,
+            user=user,
+            input=input,
+            tty=tty,
+            timeout=timeout,
+            name=name,
+        )
+        return Process(self._link, started)
+
+    async def astart(
+        self,
+        command: str | Sequence[str],
+        *,
+        cwd: str | None = None,
+        env: Mapping[str, str] | None = None,
+        user: str | None = None,
+        input: str | bytes | Pipe | None = None,
+        tty: bool | tuple[int, int] | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - the server keeps it
+        name: str | None = None,
+    ) -> Process:
+        """Start a command that lives on by itself, and return when it has started.
+
+        It runs as by `exec`, but is followed, written to and signalled while it does. *input* is
+        what it reads on its standard input, at most 32 MiB; with `PIPE` it is written by
+        `process.write`. With *tty* it has a terminal, of 24 rows and 80 columns or of (rows,
+        columns). After *timeout* seconds it is killed. *name* is for people.
+        """
+        started = await self._link.arun(
+            processes.start,
+            self.sandbox_id,
+            command,
+            cwd=cwd,
+            env=env,
+            user=user,
+            input=input,
+            tty=tty,
+            timeout=timeout,
+            name=name,
+        )
+        return Process(self._link, started)
+
+    def processes(self) -> list[ProcessInfo]:
+        """Look at the commands that run and the processes that were started, the oldest first."""
+        return self._link.run(processes.list_all, self.sandbox_id)
+
+    async def aprocesses(self) -> list[ProcessInfo]:
+        """Look at the commands that run and the processes that were started, the oldest first."""
+        return await self._link.arun(processes.list_all, self.sandbox_id)
+
+    def process(self, process_id: str) -> Process:
+        """Find a process by its id, to follow it from its beginning."""
+        started = self._link.run(processes.find, self.sandbox_id, process_id)
+        return Process(self._link, started)
+
+    async def aprocess(self, process_id: str) -> Process:
+        """Find a process by its id, to follow it from its beginning."""
+        started = await self._link.arun(processes.find, self.sandbox_id, process_id)
+        return Process(self._link, started)
 
     def upload(self, local_path: str | PathLike[str], remote_path: str) -> None:
         """Copy a file of this machine into the sandbox; missing directories there are made."""

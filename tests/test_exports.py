@@ -12,6 +12,7 @@ import pytest
 import lunette
 
 EXPORTED = [
+    "PIPE",
     "APIError",
     "AsyncLunetteClient",
     "AsyncSandbox",
@@ -31,6 +32,11 @@ EXPORTED = [
     "LunetteError",
     "NotSupportedError",
     "OutcomeExpiredError",
+    "Process",
+    "ProcessInfo",
+    "ProcessInputClosedError",
+    "ProcessNotFoundError",
+    "ProcessRunningError",
     "RateLimitError",
     "RequestTimeoutError",
     "RetryPolicy",
@@ -62,17 +68,18 @@ CLIENT_MODULES = [
 
 def test_exports_are_locked() -> None:
     assert lunette.__all__ == EXPORTED
-    assert all(getattr(lunette, name).__name__ == name for name in EXPORTED)
+    assert all(getattr(lunette, name).__name__ == name for name in EXPORTED if not name.isupper())
     assert set(EXPORTED) <= set(dir(lunette))
 
 
 def test_published_homes() -> None:
-    from lunette import client, sandbox
+    from lunette import client, process, sandbox
 
     assert sandbox.Sandbox is lunette.Sandbox
     assert sandbox.ExecResult is lunette.ExecResult
     assert sandbox.SandboxDestroyedError is lunette.SandboxDestroyedError
     assert client.LunetteClient is lunette.LunetteClient
+    assert process.PIPE is lunette.PIPE
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

@@ -242,7 +242,7 @@ def test_a_stream_is_begun_again_and_never_continued(scripted: Any) -> None:
         run(read(Retrying(scripted(*[CUT] * 3), RetryPolicy(attempts=3))))
 
     class Broken(TimedIO):
-        def stream(self, request: Any) -> Any:
+        def stream(self, request: Any, *, live: bool = False) -> Any:
             self.requests.append(request)
             return _broken()
 

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import aclosing
 from typing import Any
 
 import anyio
 import pytest
 
-from lunette import LunetteClient, Sandbox
+from lunette import LunetteClient, Process, Sandbox
 from lunette._io import run
 
 __all__ = ["Body", "Facade", "perform"]
 
 
 class Facade:
-    """A client or a sandbox whose verbs are all awaited, whichever spelling is under them."""
+    """A client, a sandbox or a process whose verbs are all awaited, whichever spelling is under
+    them, and whose iterations are asynchronous.
+    """
 
     def __init__(self, target: Any, spelling: str) -> None:
         self._target = target
@@ -26,21 +29,38 @@ class Facade:
         found = getattr(self._target, name)
         if name == "files":
             return Facade(found, self._spelling)
-        if not callable(found):
+        if not callable(found) or name == "detach":
             return found
         return self._verb(getattr(self._target, self._spelling + name))
+
+    def __aiter__(self) -> AsyncGenerator[Any]:
+        return _awaited(self._target if self._spelling else iter(self._target))
 
     def __repr__(self) -> str:
         return repr(self._target)
 
-    def _verb(self, function: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
-        async def verb(*args: Any, **kwargs: Any) -> Any:
-            value = function(*args, **kwargs)
+    def _verb(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        async def verb(value: Any) -> Any:
             if inspect.iscoroutine(value):
                 value = await value
-            return Facade(value, self._spelling) if isinstance(value, Sandbox) else value
+            return Facade(value, self._spelling) if isinstance(value, Sandbox | Process) else value
 
-        return verb
+        def called(*args: Any, **kwargs: Any) -> Any:
+            value = function(*args, **kwargs)
+            is_iteration = inspect.isgenerator(value) or inspect.isasyncgen(value)
+            return _awaited(value) if is_iteration else verb(value)
+
+        return called
+
+
+async def _awaited(items: Any) -> AsyncGenerator[Any]:
+    if not hasattr(items, "__aiter__"):
+        for item in items:
+            yield item
+        return
+    async with aclosing(aiter(items)) as iteration:
+        async for item in iteration:
+            yield item
 
 
 Body = Callable[[Facade], Coroutine[Any, Any, None]]

@@ -21,7 +21,7 @@ from . import is_unknown_endpoint, parsed
 
 if TYPE_CHECKING:
     import httpx
-    from lunette_api.models import ExecRequest, ExecResponse, StopResult
+    from lunette_api.models import ExecResponse, StopResult
 
     from .._build import Build
 
@@ -72,11 +72,15 @@ def _fields(service: Mapping[str, Any]) -> dict[str, str]:
     return image | {"service": json.dumps(service)}
 
 
-async def execute(io: IO, sandbox_id: str, body: ExecRequest) -> ExecResponse:
+async def execute(
+    io: IO, sandbox_id: str, fields: Mapping[str, Any], *, listens: bool = False
+) -> ExecResponse:
     """Run a command; *cwd*, *env* and an argv become a part of its text."""
     from lunette_api.models import ExecResponse
 
-    request = _post(sandbox_id, "exec", {"command": _composed(body)})
+    if listens:
+        raise refuse("exec with on_stdout or on_stderr", "its output is in the result")
+    request = _post(sandbox_id, "exec", {"command": _composed(fields)})
     response = await io.send(request, patient=True)
     return parsed(response, ExecResponse.from_dict)
 
@@ -130,20 +134,16 @@ def refuse(what: str, mend: str = "") -> errors.NotSupportedError:
     return errors.NotSupportedError(f"this server cannot do it: {what}{mend and f'; {mend}'}")
 
 
-def _composed(body: ExecRequest) -> str:
-    from lunette_api.types import Unset
-
-    for name, value in (("timeout", body.timeout), ("input", body.input_)):
-        if not isinstance(value, Unset):
-            raise refuse(f"exec with {name}", _MENDS[name])
-    if not isinstance(body.output_limit, Unset):
-        raise refuse("exec with output_limit", "cut the output in the command, such as by head -c")
+def _composed(fields: Mapping[str, Any]) -> str:
+    for name, mend in _MENDS.items():
+        if name in fields:
+            raise refuse(f"exec with {name}", mend)
     # `exec`, since without it a shell has its own idea of `exit`, `if` and `A=1`.
-    argv = body.command
+    argv: str | list[str] = fields["command"]
     command = argv if isinstance(argv, str) else f"exec {shlex.join(argv)}"
-    env = {} if isinstance(body.env, Unset) else body.env.to_dict()
+    env: dict[str, str] = fields.get("env", {})
     setting = [f"{_name(name)}={shlex.quote(value)}" for name, value in env.items()]
-    moving = [] if isinstance(body.cwd, Unset) else [f"cd {shlex.quote(_directory(body.cwd))}"]
+    moving = [f"cd {shlex.quote(_directory(fields['cwd']))}"] if "cwd" in fields else []
     if not (setting or moving):
         return command
     exporting = [f"export {' '.join(setting)}"] if setting else []
@@ -154,6 +154,8 @@ def _composed(body: ExecRequest) -> str:
 _MENDS = {
     "timeout": "end the command itself, such as by `timeout 10 ...`",
     "input": "upload it as a file, and write `... < file`",
+    "output_limit": "cut the output in the command, such as by head -c",
+    "user": "name it in the command, such as by `su`",
 }
 
 

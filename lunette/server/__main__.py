@@ -66,12 +66,22 @@ async def _serve(listener: socket.socket, parent: int, directory: Path) -> None:
     async def launched() -> Engine:
         return await starting
 
-    with contextlib.closing(Store(directory)) as store:
+    with contextlib.closing(Store(directory, log_limit=_log_limit())) as store:
         server = HTTPServer(create_app(Registry(launched, store)))
         if stopped.is_set():
             server.stop()
         async with _while_alive(parent, server):
             await server.run_on(listener)
+
+
+def _log_limit() -> int:
+    from lunette.server.engines.protocol import EngineUnavailableError
+    from lunette.server.settings import Settings
+
+    try:
+        return Settings.read().log
+    except EngineUnavailableError:  # the engine has found the same, and each request is told
+        return Settings().log
 
 
 @contextlib.asynccontextmanager

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -12,6 +14,7 @@ from lunette.server._problems import Problem
 
 __all__ = [
     "JSON_BODY_LIMIT",
+    "decode_text",
     "media_type",
     "parse_json",
     "raw",
@@ -67,6 +70,16 @@ def require_media_type(request: Request, *allowed: str) -> None:
     names = " or ".join(name for name in allowed if name)
     detail = f"the Content-Type is {found!r} and must be {names}"
     raise Problem(415, "unsupported_media_type", detail)
+
+
+def decode_text(text: str, encoding: str, key: str) -> bytes:
+    """Return the bytes that a field of a body stands for."""
+    if encoding == "utf-8":
+        return text.encode()
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise Problem(422, "invalid_request", f"'{key}' is no base64: {error}", key=key) from None
 
 
 async def raw(request: Request, limit: int | None = None) -> AsyncIterator[bytes]:

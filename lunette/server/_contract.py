@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +32,19 @@ def check_parameters(operation: str, values: Mapping[str, str]) -> None:
     _check(_parameter_validator(operation), dict(values))
 
 
-def check_query(operation: str, request: Request) -> None:
-    """Raise the 422 of a path or a query that breaks the contract, numbers in it being such."""
-    values: dict[str, object] = {**request.path_params, **request.query_params}
-    if "wait" in values:
-        values["wait"] = _number(request.query_params["wait"])
+def check_query(operation: str, request: Request) -> dict[str, Any]:
+    """Return the parameters of the path, the query and the headers, numbers and booleans as such;
+    raise the 422 of those that break the contract.
+    """
+    values: dict[str, Any] = {**request.path_params, **request.query_params}
+    for name, parameter in _parameters(operation).items():
+        if parameter["in"] == "header" and name in request.headers:
+            values[name] = request.headers[name]
+        read = _READ.get(parameter["schema"].get("type"))
+        if read is not None and name in values:
+            values[name] = read(values[name])
     _check(_parameter_validator(operation), values)
+    return values
 
 
 def _number(text: str) -> float | str:
@@ -45,6 +53,22 @@ def _number(text: str) -> float | str:
     except ValueError:
         return text
     return value if math.isfinite(value) and "_" not in text else text
+
+
+def _integer(text: str) -> int | str:
+    # Longer ones are over every limit, and slow to read.
+    return int(text) if re.fullmatch(r"-?[0-9]{1,30}", text) else text
+
+
+def _boolean(text: str) -> bool | str:
+    return {"true": True, "false": False}.get(text, text)
+
+
+_READ: dict[str | None, Callable[[str], object]] = {
+    "number": _number,
+    "integer": _integer,
+    "boolean": _boolean,
+}
 
 
 def check_service(service: object) -> None:
@@ -80,10 +104,16 @@ def _body_validator(operation: str) -> jsonschema_rs.Draft202012Validator:
 
 @functools.cache
 def _parameter_validator(operation: str) -> jsonschema_rs.Draft202012Validator:
-    found = [_resolved(p) for p in _operations()[operation]["parameters"]]
-    properties = {p["name"]: p["schema"] for p in found}
-    required = [p["name"] for p in found if p["required"]]
+    found = _parameters(operation)
+    properties = {name: parameter["schema"] for name, parameter in found.items()}
+    required = [name for name, parameter in found.items() if parameter["required"]]
     return _validator({"type": "object", "properties": properties, "required": required})
+
+
+@functools.cache
+def _parameters(operation: str) -> dict[str, Any]:
+    found = [_resolved(p) for p in _operations()[operation]["parameters"]]
+    return {parameter["name"]: parameter for parameter in found}
 
 
 @functools.cache

@@ -70,7 +70,7 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = os.urandom(8).hex()
+        scope["request_id"] = request_id = os.urandom(8).hex()
         started = False
 
         async def tagged(message: Message) -> None:

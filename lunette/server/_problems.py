@@ -89,6 +89,7 @@ class Problem(Exception):
         *,
         path: str | None = None,
         key: str | None = None,
+        offset: int | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(detail)
@@ -97,6 +98,7 @@ class Problem(Exception):
         self.detail = detail
         self.path = path
         self.key = key
+        self.offset = offset
         self.headers = headers
 
     def again(self) -> Problem:
@@ -107,11 +109,17 @@ class Problem(Exception):
             self.detail,
             path=self.path,
             key=self.key,
+            offset=self.offset,
             headers=self.headers,
         )
 
     def response(self, request_id: str) -> Response:
         """Return the answer that tells it."""
+        body = encode(self.body(request_id))
+        return Response(body, self.status, self.headers, media_type="application/problem+json")
+
+    def body(self, request_id: str) -> dict[str, Any]:
+        """Return the `Problem` of the contract."""
         body: dict[str, Any] = {
             "type": "about:blank",
             "title": http.HTTPStatus(self.status).phrase,
@@ -120,13 +128,8 @@ class Problem(Exception):
             "detail": self.detail[:_LONGEST_DETAIL],
             "request_id": request_id,
         }
-        if self.path is not None:
-            body["path"] = self.path
-        if self.key is not None:
-            body["key"] = self.key
-        return Response(
-            encode(body), self.status, self.headers, media_type="application/problem+json"
-        )
+        more = {"path": self.path, "key": self.key, "offset": self.offset}
+        return body | {name: value for name, value in more.items() if value is not None}
 
 
 def gone(sandbox_id: str, status: Status | None = None, *, code: str | None = None) -> Problem:

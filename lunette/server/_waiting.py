@@ -1,4 +1,6 @@
-"""How long an answer may be held back: `Prefer: respond-async, wait=20` and `?wait=25`."""
+"""How long an answer may be held back: `Prefer: respond-async, wait=20` and `?wait=25`, and not
+when nobody listens any more.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +8,9 @@ import functools
 import re
 
 from starlette.requests import Request
+from starlette.types import Receive
 
-__all__ = ["preferred_wait", "queried_wait"]
+__all__ = ["disconnected", "preferred_wait", "queried_wait"]
 
 # As in openapi.yaml.
 _LONGEST_WAIT = 60.0
@@ -31,3 +34,9 @@ def _parsed(given: str) -> float | None:
 def queried_wait(request: Request) -> float:
     """Return the `wait` of the query, which was checked against the contract."""
     return float(request.query_params.get("wait", 0))
+
+
+async def disconnected(receive: Receive) -> None:
+    """Wait until the client has gone, who has nothing more to say."""
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -16,8 +16,10 @@ from lunette.server._resource import Resource
 from lunette.server.engines.protocol import Engine
 from lunette.server.files import READ_LIMIT
 from lunette.server.output import LARGEST_OUTPUT_LIMIT, OUTPUT_LIMIT
+from lunette.server.processes import INPUT_CHUNK
 from lunette.server.registry import Registry
 from lunette.server.spec import supported_keys
+from lunette.server.store import Store
 
 __all__ = ["About"]
 
@@ -39,10 +41,11 @@ class About:
         return answer({"status": "ok"})
 
     async def _capabilities(self, request: Request) -> Response:
-        return answer(_describe(await self._registry.engine()))
+        engine = await self._registry.engine()
+        return answer(_describe(engine, self._registry.store))
 
 
-def _describe(engine: Engine) -> dict[str, Any]:
+def _describe(engine: Engine, store: Store) -> dict[str, Any]:
     capabilities = engine.capabilities
     return {
         "name": "lunette",
@@ -60,6 +63,9 @@ def _describe(engine: Engine) -> dict[str, Any]:
             "json_body": JSON_BODY_LIMIT,
             "output": OUTPUT_LIMIT,
             "output_limit": LARGEST_OUTPUT_LIMIT,
+            "log": store.log_limit,
+            "logs": store.logs_limit,
+            "input_chunk": INPUT_CHUNK,
             "read": READ_LIMIT,
             "starting_commands": STARTING_COMMANDS,
             "starting_sandboxes": STARTING_SANDBOXES,

@@ -12,10 +12,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from lunette._scratch import sweep
 from lunette.server._guard import Access, Guard
 from lunette.server._problems import Problem
+from lunette.server._starting import Starting
 from lunette.server.about import About
 from lunette.server.commands import Commands
 from lunette.server.files import Files
 from lunette.server.images.endpoints import ImageEndpoints
+from lunette.server.processes import Processes
 from lunette.server.registry import Registry
 from lunette.server.sandboxes import Sandboxes
 
@@ -38,10 +40,11 @@ def create_app(registry: Registry, *, access: Access | None = None) -> ASGIApp:
             sweeping.cancel()
             await registry.aclose()
 
+    starting = Starting(registry)
     # The first match wins, and commands are what there is most of.
     tags = (
-        *(Commands(registry), Files(registry), Sandboxes(registry)),
-        *(ImageEndpoints(registry), About(registry)),
+        *(Commands(registry, starting), Processes(registry, starting)),
+        *(Files(registry), Sandboxes(registry), ImageEndpoints(registry), About(registry)),
     )
     routes = [Route(path, resource) for tag in tags for path, resource in tag.resources().items()]
     router = Router(routes, redirect_slashes=False, default=_unknown, lifespan=lifespan)

@@ -13,11 +13,11 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from lunette.server import _contract
-from lunette.server._bodies import raw, read_json, require_media_type
+from lunette.server._bodies import decode_text, raw, read_json, require_media_type
 from lunette.server._json import answer
 from lunette.server._problems import Problem, file_errors
 from lunette.server._resource import Resource
-from lunette.server.commands import decode_text
+from lunette.server._waiting import disconnected
 from lunette.server.engines.protocol import FileReader
 from lunette.server.registry import Registry, Sandbox
 
@@ -92,7 +92,7 @@ class _Download(Response):
         self._reader = reader
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        listener = asyncio.create_task(_disconnected(receive))
+        listener = asyncio.create_task(disconnected(receive))
         try:
             with self._registry.work_in(self._sandbox):
                 await self._send(send, listener)
@@ -107,11 +107,6 @@ class _Download(Response):
                 return
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-
-async def _disconnected(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 def _path(request: Request, operation: str) -> str:

@@ -38,7 +38,7 @@ class Output:
         self._tail = bytearray()
         self._total = 0
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Take what the command wrote."""
         self._total += len(data)
         room = self._head_size - len(self._head)
@@ -51,6 +51,14 @@ class Output:
         # Some slack, so that small writes do not move the whole tail each time.
         if len(self._tail) > 2 * self._tail_size:
             del self._tail[: len(self._tail) - self._tail_size]
+
+    def lose(self, count: int) -> None:
+        """Count what was written and is not there any more: what comes now is of the end."""
+        if not count:
+            return
+        self._total += count
+        self._head_size = len(self._head)
+        self._tail.clear()
 
     def kept(self) -> bytes:
         """Return the stream, or its two ends with no character cut in two."""

@@ -13,6 +13,7 @@ from attrs import define, field
 
 from lunette.server._load import STARTING_SANDBOXES, WAITING_SANDBOXES, Gate
 from lunette.server._problems import Problem, as_problem, gone, host_problem
+from lunette.server._run import seen
 from lunette.server.engines.protocol import (
     Engine,
     EngineUnavailableError,
@@ -22,7 +23,7 @@ from lunette.server.engines.protocol import (
     Status,
 )
 from lunette.server.images.image import Progress
-from lunette.server.runs import Runs, seen
+from lunette.server.runs import Runs
 from lunette.server.spec import ServiceSpec
 from lunette.server.store import KEY_SECONDS, Store
 
@@ -71,7 +72,7 @@ class Registry:
 
     def __init__(self, launch: Callable[[], Awaitable[Engine]], store: Store) -> None:
         self._launch = launch
-        self._store = store
+        self.store = store
         self._starting_sandboxes = Gate(STARTING_SANDBOXES, "sandboxes that are being made")
         self._waiting_sandboxes = Gate(WAITING_SANDBOXES, "sandboxes that wait for an image")
         # Who has waited for an image waits on for its turn.
@@ -143,9 +144,9 @@ class Registry:
         """
         if (
             sandbox_id not in self._sandboxes
-            and self._store.gone_code(sandbox_id) == "sandbox_lost"
+            and self.store.gone_code(sandbox_id) == "sandbox_lost"
         ):
-            return Runs(self._store, sandbox_id, of_before=True)
+            return Runs(self.store, sandbox_id, of_before=True)
         return self.get(sandbox_id).runs
 
     async def running(self, sandbox_id: str) -> tuple[Engine, Sandbox, Handle]:
@@ -190,7 +191,7 @@ class Registry:
             self._check_open()
             self._starting_sandboxes.check()
             self._failures.pop(sandbox_id, None)
-            sandbox = Sandbox(spec, Runs(self._store, sandbox_id))
+            sandbox = Sandbox(spec, Runs(self.store, sandbox_id))
             sandbox.creation = asyncio.create_task(self._make(engine, sandbox))
             sandbox.creation.add_done_callback(seen)  # who asked may have been told by a 202
             self._sandboxes[sandbox_id] = sandbox
@@ -202,9 +203,9 @@ class Registry:
         self._forget_the_old()
         sandbox = self._sandboxes.get(sandbox_id)
         if sandbox is None:
-            if self._store.gone_code(sandbox_id) == "sandbox_lost":
-                self._store.forget_commands(sandbox_id)  # an earlier server's
-            self._store.sandbox_gone(sandbox_id, "sandbox_destroyed")
+            if self.store.gone_code(sandbox_id) == "sandbox_lost":
+                self.store.forget_commands(sandbox_id)  # an earlier server's
+            self.store.sandbox_gone(sandbox_id, "sandbox_destroyed")
             return
         if sandbox.destruction is None:
             sandbox.destruction = asyncio.create_task(self._end(sandbox))
@@ -212,7 +213,7 @@ class Registry:
 
     def knows(self, sandbox_id: str) -> bool:
         """Say whether there is or was a sandbox of this id."""
-        return sandbox_id in self._sandboxes or self._store.gone_code(sandbox_id) is not None
+        return sandbox_id in self._sandboxes or self.store.gone_code(sandbox_id) is not None
 
     @contextlib.contextmanager
     def work_in(self, sandbox: Sandbox) -> Generator[None]:
@@ -263,7 +264,7 @@ class Registry:
         if status.state not in _ENDED:
             return
         logger.warning("[%s] %s: %s", sandbox.id, status.state, status.reason)
-        self._store.sandbox_gone(sandbox.id, f"sandbox_{status.state}")
+        self.store.sandbox_gone(sandbox.id, f"sandbox_{status.state}")
         self._ended_until[sandbox.id] = _now() + KEY_SECONDS
         if sandbox.handle is not None and self._engine is not None:
             self._run(self._engine.destroy(sandbox.handle))
@@ -279,7 +280,7 @@ class Registry:
             self._failures[sandbox.id] = (as_problem(error), _now() + _FAILURE_SECONDS)
             raise
         sandbox.handle = handle
-        self._store.sandbox_made(sandbox.id)
+        self.store.sandbox_made(sandbox.id)
         if sandbox.status.state is State.PENDING:  # else an event was faster
             sandbox.status = Status(state=State.RUNNING)
 
@@ -342,7 +343,7 @@ class Registry:
             raise
         self._sandboxes.pop(sandbox.id, None)
         self._ended_until.pop(sandbox.id, None)
-        self._store.sandbox_gone(sandbox.id, "sandbox_destroyed")
+        self.store.sandbox_gone(sandbox.id, "sandbox_destroyed")
         sandbox.runs.forget()
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
@@ -358,15 +359,15 @@ class Registry:
     async def _checkpoints(self) -> None:
         while True:
             await asyncio.sleep(_CHECKPOINT_SECONDS)
-            await asyncio.to_thread(self._store.checkpoint)
-            self._store.restart_log()
+            await asyncio.to_thread(self.store.checkpoint)
+            self.store.restart_log()
 
     def _check_open(self) -> None:
         if self._closing:
             raise _closing()
 
     def _check_not_gone(self, sandbox_id: str) -> None:
-        code = self._store.gone_code(sandbox_id)
+        code = self.store.gone_code(sandbox_id)
         if code is not None:
             raise gone(sandbox_id, code=code)
 

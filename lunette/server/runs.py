@@ -6,80 +6,24 @@ import asyncio
 import errno
 from collections.abc import Awaitable
 from time import time
-from typing import Any
 
-from attrs import define, field
-
+from lunette.server._log import Log
 from lunette.server._problems import Problem
-from lunette.server.engines.protocol import Process
+from lunette.server._run import Run
+from lunette.server._segments import remove
+from lunette.server._started import Started
 from lunette.server.output import Outcome
 from lunette.server.store import KEY_SECONDS, CommandState, KnownCommand, Store
 
-__all__ = ["Run", "Runs", "seen"]
+__all__ = ["Runs"]
 
 # Promised in openapi.yaml.
 _KEPT_BYTES = 64 * 1024 * 1024
 _KEPT_KEYS = 100_000
 # What a small outcome takes beside its output.
 _OVERHEAD = 512
-
-
-@define(eq=False)
-class Run:
-    """A command from its request to its end."""
-
-    key: str
-    body: bytes
-    process: Process | None = None
-    given_up: bool = False
-    _ended: asyncio.Future[Outcome] | None = field(default=None, init=False)
-
-    async def started(self, process: Process) -> None:
-        """Note the process; kill it if the client gave up while it was being started."""
-        self.process = process
-        if self.given_up:
-            await process.kill()
-
-    async def outcome(self, wait: float | None) -> Outcome | None:
-        """Return how the command ended, or None if that takes more than *wait* seconds."""
-        ended = self._end()
-        await asyncio.wait([ended], timeout=wait)
-        return ended.result() if ended.done() else None
-
-    async def kill(self) -> None:
-        """Kill the command and return when it has ended."""
-        self.given_up = True
-        ended = self._end()
-        if self.process is not None and not ended.done():
-            await self.process.kill()
-        await asyncio.wait([ended])
-
-    def end(self, outcome: Outcome) -> None:
-        """Tell who waits how the command ended."""
-        if self._ended is not None:
-            self._ended.set_result(outcome)
-
-    def fail(self, error: BaseException) -> None:
-        """Tell who waits why there is no outcome."""
-        if self._ended is None:
-            return
-        if isinstance(error, Exception):
-            self._ended.set_exception(error)
-        else:
-            self._ended.cancel()
-
-    def _end(self) -> asyncio.Future[Outcome]:
-        """Return what tells of the end; most commands have nobody but their own request."""
-        if self._ended is None:
-            self._ended = asyncio.get_running_loop().create_future()
-            self._ended.add_done_callback(seen)  # who waits may leave
-        return self._ended
-
-
-def seen(future: asyncio.Future[Any]) -> None:
-    """Note an error whose every reader may have left."""
-    if not future.cancelled():
-        future.exception()
+# What an ended process takes beside its command and its log.
+_PROCESS_OVERHEAD = 4096
 
 
 class Runs:
@@ -96,6 +40,11 @@ class Runs:
         # What each outcome takes, and the digest of its request; the oldest first.
         self._outcomes: dict[str, tuple[int, bytes]] = {}
         self._kept = 0
+        # Those that were started by PUT, also when they have ended; the oldest first.
+        self._started: dict[str, Started] = {}
+        # What the log of each takes that has ended; the oldest first.
+        self._logs: dict[str, int] = {}
+        self._kept_logs = 0
 
     def join(self, key: str, body: bytes) -> Run | KnownCommand | None:
         """Return the command of *key* that runs or has ended; raise the problem of a key that
@@ -105,6 +54,7 @@ class Runs:
         if run is not None:
             _check_body(key, run.body, body)
             return run
+        self._check_failure(key)
         known = self._known(key)
         if known is None:
             return None
@@ -118,18 +68,42 @@ class Runs:
         run = self._running.get(key)
         if run is not None:
             return run
+        self._check_failure(key)
         known = self._known(key)
         return None if known is None or known.state is CommandState.GIVEN_UP else known
 
-    def begin(self, key: str, body: bytes) -> Run:
+    def started(self, key: str) -> Started | None:
+        """Return the process of *key*, if one was started."""
+        return self._started.get(key)
+
+    def all(self) -> list[Run]:
+        """Return what runs, and what was started and is known, the oldest first."""
+        found = {**self._started, **self._running}
+        return sorted(found.values(), key=lambda run: run.begun)
+
+    def begin(self, key: str, body: bytes, command: str | list[str] = "") -> Run:
         """Claim *key* for a command, which the caller has to `follow`."""
-        run = Run(key, body)
+        run = Run(key, body, command)
+        self._claim(run)
+        return run
+
+    def start(self, run: Started) -> None:
+        """Claim its key for a process, which the caller has to `follow`."""
+        self._claim(run)
+        self._started[run.key] = run
+
+    def new_log(self) -> Log:
+        """Return the log of another process."""
+        return Log(self._store.logs, self._store.log_limit)
+
+    def _claim(self, run: Run) -> None:
+        key = run.key
         if key in self._keys:  # it is a day old, and begins anew
             self._uncount(key)
             self._store.release(self._sandbox_id, key)
             del self._keys[key]
         try:
-            self._store.claim(self._sandbox_id, key, body)
+            self._store.claim(self._sandbox_id, key, run.body)
         except OSError as error:
             detail = f"the server cannot remember the command: {error.strerror}"
             full = error.errno == errno.ENOSPC
@@ -137,7 +111,6 @@ class Runs:
             raise Problem(status, code, detail) from error
         self._note(key)
         self._running[key] = run
-        return run
 
     async def follow(self, run: Run, work: Awaitable[Outcome]) -> Outcome:
         """Let *work* do what the command of *run* takes, and remember how it ended."""
@@ -152,6 +125,7 @@ class Runs:
             run.process = None  # with its pipes and what it was told to read
             del self._running[run.key]
         run.end(outcome)
+        self._count_log(run.key)
         return outcome
 
     async def kill(self, key: str) -> None:
@@ -166,6 +140,8 @@ class Runs:
     def forget(self) -> None:
         """Forget every key: the sandbox is gone."""
         self._store.forget_commands(self._sandbox_id)
+        for key in list(self._started):
+            self._forget_started(key)
 
     def _abandon(self, run: Run) -> None:
         """What was not started may be sent again; what was, must not."""
@@ -175,6 +151,8 @@ class Runs:
             self._store.release(self._sandbox_id, run.key)
         else:
             self._store.drop(self._sandbox_id, run.key, run.body)
+            return
+        self._forget_started(run.key)
 
     async def _keep(self, run: Run, outcome: Outcome) -> None:
         if run.key not in self._keys:  # it ran longer than keys are remembered
@@ -212,9 +190,38 @@ class Runs:
 
     def _uncount(self, key: str) -> bytes | None:
         """Stop counting the outcome of *key*, if there is one; return the digest of its request."""
+        self._forget_started(key)
         size, body = self._outcomes.pop(key, (0, None))
         self._kept -= size
         return body
+
+    def _check_failure(self, key: str) -> None:
+        """Raise what a process came to that has no outcome."""
+        started = self._started.get(key)
+        if started is not None and started.problem is not None:
+            raise started.problem.again()
+
+    def _count_log(self, key: str) -> None:
+        """Keep the log of a process that has ended, and drop the oldest that nobody follows."""
+        started = self._started.get(key)
+        if started is None:
+            return
+        self._logs[key] = started.log.size + _PROCESS_OVERHEAD + started.command_size
+        self._kept_logs += self._logs[key]
+        for oldest in list(self._logs) if self._kept_logs > self._store.logs_limit else ():
+            if self._kept_logs > self._store.logs_limit and not self._started[oldest].log.readers:
+                self._drop_log(oldest)
+
+    def _drop_log(self, key: str) -> None:
+        self._kept_logs -= self._logs.pop(key, 0)
+        files = self._started[key].log.drop()
+        if files:
+            asyncio.get_running_loop().run_in_executor(None, remove, files)
+
+    def _forget_started(self, key: str) -> None:
+        if key in self._started:
+            self._drop_log(key)
+            del self._started[key]
 
 
 def _check_body(key: str, known: bytes | None, body: bytes) -> None:

@@ -18,8 +18,10 @@ from lunette.server._guard import Access
 from lunette.server._http import HTTPServer
 from lunette.server._problems import Problem
 from lunette.server.app import create_app
+from lunette.server.engines.protocol import EngineUnavailableError
 from lunette.server.engines.selection import launch
 from lunette.server.registry import Registry
+from lunette.server.settings import Settings
 from lunette.server.store import Store, StoreError
 
 __all__ = ["CannotServeError", "serve_tcp", "serve_unix"]
@@ -70,8 +72,8 @@ def _serve(
 ) -> None:
     allow_many()
     try:
-        store = Store(state, durable=True)
-    except StoreError as error:
+        store = Store(state, durable=True, log_limit=Settings.read().log)
+    except (EngineUnavailableError, StoreError) as error:
         raise CannotServeError(str(error)) from error
     with contextlib.closing(store):
         registry = Registry(functools.partial(launch, engine), store)

@@ -13,6 +13,7 @@ from attrs import field, frozen
 
 from lunette.config import config_path
 from lunette.server import _compose_values
+from lunette.server._log import LOG_LIMIT
 from lunette.server.engines.protocol import EngineUnavailableError
 
 __all__ = ["FREE_DISK", "Settings"]
@@ -20,6 +21,7 @@ __all__ = ["FREE_DISK", "Settings"]
 _DISK = 10 << 30
 # What a create and a pull leave free: a full disk stops more than sandboxes.
 FREE_DISK = 256 << 20
+_SMALLEST_LOG = 1 << 20
 
 
 def _store() -> Path:
@@ -32,13 +34,15 @@ def _store() -> Path:
 @frozen(kw_only=True)
 class Settings:
     """*images* is where images are kept; *mirrors* says which host is asked instead of a registry;
-    hosts in *insecure* may speak plain HTTP; *disk* is what a sandbox may use, in bytes.
+    hosts in *insecure* may speak plain HTTP; *disk* is what a sandbox may use, in bytes, and *log*
+    what is kept of the output of a process.
     """
 
     images: Path = field(factory=_store)
     mirrors: Mapping[str, str] = field(factory=dict[str, str])
     insecure: tuple[str, ...] = ()
     disk: int = _DISK
+    log: int = LOG_LIMIT
 
     @classmethod
     def read(cls) -> Settings:
@@ -51,7 +55,8 @@ class Settings:
         return cls(
             mirrors=dict(mirrors),
             insecure=tuple(_list("insecure_registries", file)),
-            disk=_size("disk_limit", file),
+            disk=_size("disk_limit", file, _DISK),
+            log=_size("log_limit", file, LOG_LIMIT, least=_SMALLEST_LOG),
         )
 
 
@@ -94,9 +99,12 @@ def _pair(entry: str) -> tuple[str, str]:
     return registry, host
 
 
-def _size(key: str, file: Mapping[str, Any]) -> int:
-    value = os.environ.get(_variable(key)) or file.get(key, _DISK)
+def _size(key: str, file: Mapping[str, Any], default: int, *, least: int = 0) -> int:
+    value = os.environ.get(_variable(key)) or file.get(key, default)
     try:
-        return _compose_values.size(value)
+        size = _compose_values.size(value)
+        if size < least:
+            raise ValueError(f"{value!r} is less than {least} bytes")
     except ValueError as error:
         raise EngineUnavailableError(f"{key} ({_variable(key)}): {error}") from None
+    return size

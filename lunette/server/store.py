@@ -24,6 +24,7 @@ from typing import Any
 
 from attrs import evolve, field, frozen
 
+from lunette.server._log import LOG_LIMIT
 from lunette.server.output import Outcome
 
 logger = logging.getLogger(__name__)
@@ -36,6 +37,7 @@ _INLINE = 64 * 1024
 _FORGET_AT_ONCE = 64
 _WRITTEN_AT_ONCE = 64
 _FORMAT = 1
+_LOGS = 4
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS sandboxes (id TEXT PRIMARY KEY, code TEXT, until REAL NOT NULL)
@@ -121,7 +123,11 @@ class KnownCommand:
 class Store:
     """The memory of one server, in *directory*: for as long as it runs, or *durable*."""
 
-    def __init__(self, directory: Path, *, durable: bool = False) -> None:
+    def __init__(
+        self, directory: Path, *, durable: bool = False, log_limit: int = LOG_LIMIT
+    ) -> None:
+        self.logs = directory / "logs"
+        self.log_limit = log_limit
         self._spool = directory / "outcomes"
         self._path = directory / "state.db" if durable else None
         self._fresh: dict[tuple[str, str], KnownCommand] = {}
@@ -131,6 +137,7 @@ class Store:
             if durable:
                 opened.callback(os.close, _make_and_lock(directory))
             self._spool.mkdir(mode=0o700, exist_ok=True)
+            _make_empty(self.logs)
             if self._path is not None:  # what SQLite puts beside it gets the same mode
                 os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             try:
@@ -144,6 +151,11 @@ class Store:
                     " or give another --state"
                 ) from error
             self._opened = opened.pop_all()
+
+    @property
+    def logs_limit(self) -> int:
+        """The bytes of the logs of a sandbox's processes that have ended."""
+        return _LOGS * self.log_limit
 
     def close(self) -> None:
         """Close the database; what is durable stays."""
@@ -355,6 +367,13 @@ def _make_and_lock(directory: Path) -> int:
             f"another server keeps its state in {directory}; give this one another --state"
         ) from None
     return fd
+
+
+def _make_empty(directory: Path) -> None:
+    """Remove the logs of an earlier server, whose processes are no more."""
+    directory.mkdir(mode=0o700, exist_ok=True)
+    for path in directory.iterdir():
+        path.unlink()
 
 
 def _write(path: Path, *parts: bytes) -> None:

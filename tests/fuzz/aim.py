@@ -51,6 +51,9 @@ _REFERENCES: dict[str | None, tuple[float, ...]] = {
     "pull_image": (0.2, 0.15, 0.5, 0.15),
     "remove_image": (0.3, 0.1, 0.3, 0.3),
 }
+_OF_PROCESSES = ("follow_process", "resize_terminal", "signal_process", "write_input")
+_USERS = ("root", "0", "nobody", "65534:65534", "no-such-user")
+_SIGNALS = ("SIGTERM", "USR1", "int", "SIGKILL", 2, 9, 19, 18, 64)
 _KEYS = tuple(f"key-{number}" for number in range(12))
 
 
@@ -68,7 +71,7 @@ class Aim:
         if not _is_negative(case, ParameterLocation.PATH):
             self._aim_path(case, operation)
         if not _is_negative(case, ParameterLocation.QUERY):
-            self._aim_query(case)
+            self._aim_query(case, operation)
         if not _is_negative(case, ParameterLocation.HEADER):
             self._aim_headers(case, operation)
         if isinstance(case.body, dict) and not _is_negative(case, ParameterLocation.BODY):
@@ -84,11 +87,20 @@ class Aim:
         if not isinstance(given, str) or _is_of_a_link(case, "sandbox_id"):
             return
         case.path_parameters["sandbox_id"] = self._sandbox_for(operation, given)
-        if "process_id" in case.path_parameters and self._often(0.8):
-            command = self._population.command()
-            if command is not None:
-                case.path_parameters["sandbox_id"] = command.sandbox_id
-                case.path_parameters["process_id"] = command.key
+        if "process_id" in case.path_parameters:
+            self._aim_process(case, operation)
+
+    def _aim_process(self, case: Any, operation: str | None) -> None:
+        if operation == "start_process" and self._often(0.7):
+            case.path_parameters["process_id"] = self._population.new_id()
+        elif self._often(0.8):
+            command = self._population.command(started=operation in _OF_PROCESSES)
+            if command is None:
+                return
+            case.path_parameters["sandbox_id"] = command.sandbox_id
+            case.path_parameters["process_id"] = command.key
+            if operation == "start_process" and self._often(0.5):
+                case.body = copy.deepcopy(command.body)
 
     def _sandbox_for(self, operation: str | None, given: str) -> str:
         living, gone, new = self._population.living, self._population.gone, self._population.new_id
@@ -100,9 +112,15 @@ class Aim:
         choose = self._choice.choices((living, gone, new, lambda: given), weights)[0]
         return choose()
 
-    def _aim_query(self, case: Any) -> None:
+    def _aim_query(self, case: Any, operation: str | None) -> None:
         if "path" in case.query:
             case.query["path"] = self._path(case.query["path"])
+        if operation == "write_input":
+            case.query["wait"] = self._choice.choice((0, 0.05))
+            if self._often(0.7):
+                case.query["offset"] = 0
+        if operation == "follow_process" and self._often(0.6):
+            case.query["follow"] = "false"
 
     def _aim_headers(self, case: Any, operation: str | None) -> None:
         if "Prefer" in case.headers and self._often(0.8):
@@ -131,6 +149,16 @@ class Aim:
         if not _is_negative(case, ParameterLocation.BODY) and self._often(0.7):
             case.body = copy.deepcopy(command.body)
 
+    def _body_start_process(self, case: Any, body: dict[str, Any]) -> None:
+        self._body_exec_command(case, body)
+        body["interactive"] = self._often(0.5)
+        if self._often(0.7):
+            body.pop("tty", None)
+
+    def _body_signal_process(self, case: Any, body: dict[str, Any]) -> None:
+        if self._often(0.8):
+            body["signal"] = self._choice.choice(_SIGNALS)
+
     def _body_exec_command(self, case: Any, body: dict[str, Any]) -> None:
         if any(body == command.body for command in self._population.commands):
             return  # to be repeated to the letter
@@ -138,6 +166,10 @@ class Aim:
             body["command"] = copy.copy(self._choice.choice(_COMMANDS))
         if self._often(0.8):
             body.pop("cwd", None)
+        if "user" in body:
+            body["user"] = self._choice.choice(_USERS)
+        if self._often(0.6):
+            body.pop("user", None)
         # Nothing may run for long: what waits for it would wait too.
         body["timeout"] = min(body.get("timeout", 1), self._choice.choice((0.05, 0.2, 1)))
         self._encode(body, "input", "input_encoding")

@@ -51,7 +51,21 @@ _REJECTED: dict[str, set[tuple[str, str | None]]] = {
         ("key_reused", "Idempotency-Key"),
         ("invalid_request", "input"),  # is no base64, and says that it is
         ("invalid_request", "path"),  # a `cwd` that no file system takes
+        ("not_supported", "user"),  # that the sandbox does not know, or cannot become
     },
+    "start_process": {
+        ("key_reused", "Idempotency-Key"),
+        ("invalid_request", "input"),
+        ("invalid_request", "path"),
+        ("not_supported", "user"),
+    },
+    "follow_process": {
+        ("invalid_request", "Last-Event-ID"),  # after what the process has written
+        ("not_supported", "process_id"),  # a command of exec
+    },
+    "write_input": {("not_supported", "process_id")},
+    "signal_process": {("invalid_request", "signal"), ("not_supported", "process_id")},
+    "resize_terminal": {("not_supported", "process_id"), ("not_supported", "tty")},
     "write_file": {
         ("invalid_request", "content"),  # is no base64, and says that it is
         ("invalid_request", "path"),  # that no file system takes, such as a name of 256 bytes

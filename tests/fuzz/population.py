@@ -23,11 +23,12 @@ _OURS = {"population": ""}
 
 
 class Command(NamedTuple):
-    """A command that was sent under a key."""
+    """A command that was sent under a key, or *started* as a process."""
 
     sandbox_id: str
     key: str
     body: Any
+    started: bool = False
 
 
 class Population:
@@ -58,9 +59,10 @@ class Population:
         """Make an id that nobody used."""
         return str(uuid.UUID(int=self._ids.getrandbits(128), version=4))
 
-    def command(self) -> Command | None:
-        """Choose a command that was sent to a sandbox that lives."""
-        found = [c for c in self.commands if c.sandbox_id in self.specifications]
+    def command(self, *, started: bool = False) -> Command | None:
+        """Choose a command that was sent to a sandbox that lives, a *started* one if need be."""
+        living = [c for c in self.commands if c.sandbox_id in self.specifications]
+        found = [c for c in living if c.started or not started]
         return self.choice.choice(found) if found else None
 
     def problem_of(self, sandbox_id: str) -> dict[str, Any] | None:
@@ -96,6 +98,12 @@ class Population:
         if key:
             body = copy.deepcopy(case.body)
             self.commands.append(Command(case.path_parameters["sandbox_id"], key, body))
+
+    def _learn_start_process(self, case: Any, response: Any) -> None:
+        path = case.path_parameters
+        body = copy.deepcopy(case.body)
+        command = Command(path["sandbox_id"], path["process_id"], body, started=True)
+        self.commands.append(command)
 
     def _learn_end(self, sandbox_id: Any) -> None:
         if sandbox_id in self.specifications:

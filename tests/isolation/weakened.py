@@ -159,9 +159,9 @@ def no_overlay() -> None:
 
 
 def _set_deadline(seconds: float) -> None:
-    from lunette.server.engines.bubblewrap import _sandbox
+    from lunette.server.engines.bubblewrap import _worker
 
-    _sandbox.ANSWER_SECONDS = seconds
+    _worker.ANSWER_SECONDS = seconds
 
 
 def _rearrange(change: Callable[[str], str]) -> None:

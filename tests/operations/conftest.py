@@ -22,6 +22,7 @@ class ScriptedIO:
         self.requests: list[Request] = []
         self.uploaded = b""
         self.patient = False
+        self.closed = 0
         self.profile = Profile(published=False)
         self.timeout = 60.0
 
@@ -38,9 +39,13 @@ class ScriptedIO:
         return self._answer(request)
 
     @asynccontextmanager
-    async def stream(self, request: Request) -> AsyncGenerator[Incoming]:
+    async def stream(self, request: Request, *, live: bool = False) -> AsyncGenerator[Incoming]:
         response = self._answer(request)
-        yield Incoming(response, self._chunks(response))
+        try:
+            yield Incoming(response, self._chunks(response))
+        finally:
+            response.close()
+            self.closed += 1
 
     async def sleep(self, seconds: float) -> None:
         self.diary.append(f"sleep {seconds:g}")

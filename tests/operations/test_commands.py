@@ -12,13 +12,18 @@ from lunette._io import run
 from lunette._operations import commands
 from lunette.results import ExecResult
 
+from .test_output import event, exited, live, stderr, stdout
+
 OPTIONS: dict[str, Any] = {
     "cwd": None,
     "env": None,
+    "user": None,
     "timeout": None,
     "input": None,
     "output_limit": None,
     "check": False,
+    "on_stdout": None,
+    "on_stderr": None,
 }
 
 
@@ -95,6 +100,9 @@ def test_bytes_come_exactly(scripted: Any) -> None:
         (ValueError("timeout must be a number of seconds above 0"), {"timeout": 0}),
         (ValueError("timeout must be a number of seconds above 0"), {"timeout": float("nan")}),
         (ValueError("timeout must be a number of seconds above 0"), {"timeout": float("inf")}),
+        (TypeError("user must be a string"), {"user": 0}),
+        (TypeError("on_stdout must be a function, not str"), {"on_stdout": "x"}),
+        (TypeError("on_stderr must be a function, not int"), {"on_stderr": 1}),
         (TypeError("input must be a string"), {"input": 1}),
         (ValueError("input cannot be written as UTF-8"), {"input": "\udc80"}),
     ],
@@ -261,3 +269,84 @@ def test_an_end_without_an_outcome_is_a_broken_answer(scripted: Any) -> None:
     ended_without = httpx.Response(200, json={"process_id": "k", "state": "ended"})
     with pytest.raises(errors.APIError, match="not by a Lunette server"):
         execute(scripted(running(), ended_without, httpx.Response(204)), "true")
+
+
+# Listeners
+
+
+def started() -> httpx.Response:
+    return httpx.Response(201, json={"process_id": "k", "state": "running"})
+
+
+def test_listeners_are_told_what_comes(scripted: Any) -> None:
+    euro = "€".encode()
+    output = live(
+        stdout(b"a" + euro[:1], 2),
+        stderr(b"e", 3),
+        stdout(euro[1:] + b"\xff", 6),
+        stdout(b"\xe2", 7),
+        exited(7),
+    )
+    io, told = scripted(started(), output, process_ended(exit_code=3)), list[str]()
+
+    result = execute(
+        io, "x", user="a", on_stdout=told.append, on_stderr=lambda t: told.append(f"! {t}")
+    )
+
+    assert (result.stdout, result.exit_code) == ("out", 3)
+    assert told == ["a", "! e", "€\ufffd", "\ufffd"]
+    assert [entry.split("/processes/")[0] for entry in io.diary] == [
+        "put /sandboxes/s1",
+        "get /sandboxes/s1",
+        "get /sandboxes/s1",
+    ]
+    assert io.requests[0]["json"] == {"command": "x", "user": "a"}
+    assert io.requests[2]["params"] == {"wait": 25.0}
+    assert io.closed == 1
+
+
+def test_one_listener_is_told_of_its_own(scripted: Any) -> None:
+    told: list[str] = []
+    output = live(stdout(b"a", 1), stderr(b"e", 2), exited(2))
+    execute(scripted(started(), output, process_ended()), "x", on_stderr=told.append)
+    assert told == ["e"]
+
+
+def test_a_listener_may_be_asynchronous(scripted: Any) -> None:
+    told: list[str] = []
+
+    async def listener(text: str) -> None:
+        told.append(text)
+
+    output = live(stdout(b"a", 1), exited(1))
+    execute(scripted(started(), output, process_ended()), "x", on_stdout=listener)
+    assert told == ["a"]
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError(), KeyboardInterrupt()])
+def test_a_listener_that_fails_kills_the_command(scripted: Any, error: BaseException) -> None:
+    def fails(text: str) -> None:
+        raise error
+
+    io = scripted(started(), live(stdout(b"a", 1), exited(1)), httpx.Response(204))
+    with pytest.raises(type(error)):
+        execute(io, "x", on_stdout=fails)
+    assert io.closed == 1
+    assert io.diary[2:] == ["outlive 2", io.diary[0].replace("put", "delete")]
+
+
+def test_a_lost_sandbox_has_nothing_to_kill(scripted: Any) -> None:
+    problem = {"status": 410, "code": "sandbox_lost"}
+    io = scripted(started(), live(event("error", problem, 0)))
+    with pytest.raises(errors.SandboxLostError):
+        execute(io, "x", on_stdout=print)
+    assert len(io.diary) == 2
+
+
+@pytest.mark.parametrize("option", [{"on_stdout": print}, {"on_stderr": print}, {"user": "a"}])
+def test_the_published_wire_has_neither_listeners_nor_users(scripted: Any, option: Any) -> None:
+    io = scripted()
+    io.profile.published = True
+    with pytest.raises(errors.NotSupportedError, match=f"exec with .*{next(iter(option))}"):
+        execute(io, "x", **option)
+    assert io.diary == []

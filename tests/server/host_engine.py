@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import signal
@@ -21,11 +22,13 @@ from lunette.server.engines.protocol import (
     Handle,
     Images,
     NotARegularFileError,
+    NotSupportedError,
     Report,
     SandboxGoneError,
     SandboxSpec,
     State,
     Status,
+    TerminalSize,
 )
 from lunette.server.images.image import Progress
 
@@ -115,21 +118,29 @@ class HostEngine:
         cwd = self._path(handle, command.cwd or ".")
         if not cwd.is_dir():
             raise FileNotFoundError(2, "No such file or directory", command.cwd)
+        if command.terminal is not None:
+            raise NotSupportedError("tty", "no terminals here")
+        reading, writing = os.pipe2(os.O_CLOEXEC)
         try:
             child = await asyncio.create_subprocess_exec(
                 *command.argv,
                 cwd=cwd,
                 env={"PATH": os.environ["PATH"], **command.env},
-                stdin=asyncio.subprocess.PIPE,
+                stdin=reading,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
                 start_new_session=True,
             )
         except FileNotFoundError:
+            os.close(writing)
             raise CommandNotRunnableError(127, f"{command.argv[0]}: not found") from None
         except PermissionError:
+            os.close(writing)
             raise CommandNotRunnableError(126, f"{command.argv[0]}: not executable") from None
-        process = HostProcess(handle.sandbox_id, child, command.stdin)
+        finally:
+            os.close(reading)
+        process = HostProcess(handle.sandbox_id, child, HostInput(writing))
+        process.input.begin(command.stdin or b"", stays_open=command.interactive)
         self.processes.append(process)
         return process
 
@@ -196,15 +207,53 @@ class HostReader:
         self.closed.set()
 
 
+class HostInput:
+    """The writing end of a command's standard input."""
+
+    def __init__(self, fd: int) -> None:
+        os.set_blocking(fd, False)
+        self._fd = fd
+        self._beginning: asyncio.Task[None] | None = None
+
+    def begin(self, data: bytes, *, stays_open: bool) -> None:
+        self._beginning = asyncio.create_task(self._begin(data, stays_open))
+
+    async def _begin(self, data: bytes, stays_open: bool) -> None:
+        with contextlib.suppress(BrokenPipeError):
+            while data:
+                data = data[await self._write(data) :]
+        if not stays_open:
+            self.close()
+
+    async def write(self, data: bytes) -> int:
+        if self._beginning is not None:
+            await asyncio.wait([self._beginning])
+        return await self._write(data)
+
+    async def _write(self, data: bytes) -> int:
+        while self._fd >= 0:
+            try:
+                return os.write(self._fd, data)
+            except BlockingIOError:
+                await asyncio.sleep(0.001)
+        raise BrokenPipeError
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
 class HostProcess:
     def __init__(
-        self, sandbox_id: str, child: asyncio.subprocess.Process, stdin: bytes | None
+        self, sandbox_id: str, child: asyncio.subprocess.Process, stdin: HostInput
     ) -> None:
         self.sandbox_id = sandbox_id
+        self.input = stdin
+        self.signals: list[int] = []
         self.gone = False
         self.kills = 0
         self._child = child
-        self._feeding = asyncio.create_task(_feed(child, stdin))
 
     async def output(self) -> AsyncIterator[tuple[Literal[1, 2], bytes]]:
         queue: asyncio.Queue[tuple[Literal[1, 2], bytes] | None] = asyncio.Queue(4)
@@ -219,6 +268,7 @@ class HostProcess:
 
     async def wait(self) -> Exit:
         code = await self._child.wait()
+        self.input.close()
         if self.gone:
             raise SandboxGoneError(Status(state=State.LOST, reason="destroyed meanwhile"))
         return Exit(code=code) if code >= 0 else Exit(code=128 - code, signal=-code)
@@ -231,17 +281,19 @@ class HostProcess:
             return
         await self._child.wait()
 
+    async def write(self, data: bytes) -> int:
+        return await self.input.write(data)
 
-async def _feed(child: asyncio.subprocess.Process, stdin: bytes | None) -> None:
-    assert child.stdin is not None
-    try:
-        if stdin:
-            child.stdin.write(stdin)
-            await child.stdin.drain()
-    except ConnectionError:
-        pass
-    finally:
-        child.stdin.close()
+    async def close_input(self) -> None:
+        self.input.close()
+
+    async def signal(self, number: int) -> None:
+        self.signals.append(number)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._child.pid, number)
+
+    async def resize(self, size: TerminalSize) -> None:
+        raise NotSupportedError("tty", "no terminals here")
 
 
 async def _pump(

@@ -79,7 +79,15 @@ def test_every_operation_with_a_json_body_has_a_validator() -> None:
         if isinstance(operation, dict)
         and "application/json" in operation.get("requestBody", {}).get("content", {})
     ]
-    assert sorted(bodies) == ["create_sandbox", "exec_command", "stop_sandboxes", "write_file"]
+    assert sorted(bodies) == [
+        "create_sandbox",
+        "exec_command",
+        "resize_terminal",
+        "signal_process",
+        "start_process",
+        "stop_sandboxes",
+        "write_file",
+    ]
     for operation in bodies:
         assert _refused(operation, None).code == "invalid_request"
 

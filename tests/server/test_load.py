@@ -58,7 +58,7 @@ def test_commands_beyond_what_can_be_started_are_shed(
         for route in service.routes()
         if route.path.endswith("/exec")
     }
-    monkeypatch.setattr(commands._starting, "_limit", 4)
+    monkeypatch.setattr(commands._starting._gate, "_limit", 4)
     service.call(engine.exec_gate.clear)
     with ThreadPoolExecutor(8) as threads:
 
@@ -67,7 +67,7 @@ def test_commands_beyond_what_can_be_started_are_shed(
             return client.post(f"{sandbox}/exec", json={"command": "true"}, headers=headers)
 
         waiting = [threads.submit(post, n) for n in range(4)]
-        service.until(lambda: commands._starting.inside == 4)
+        service.until(lambda: commands._starting._gate.inside == 4)
         assert all(_refused(answer) for answer in threads.map(post, range(4, 8)))
         assert client.get(sandbox).status_code == 200  # it still answers
         service.call(engine.exec_gate.set)

@@ -13,6 +13,7 @@ from lunette.server.engines.selection import select
 from lunette.server.settings import Settings
 
 VARIABLES = {
+    "log_limit": "LUNETTE_LOG_LIMIT",
     "registry_mirrors": "LUNETTE_REGISTRY_MIRRORS",
     "insecure_registries": "LUNETTE_INSECURE_REGISTRIES",
     "disk_limit": "LUNETTE_DISK_LIMIT",
@@ -73,6 +74,14 @@ def test_the_environment_goes_before_the_file(file: Path, monkeypatch: pytest.Mo
     assert Settings.read().insecure == ("a.example", "b.example:80")
 
 
+def test_the_limit_of_a_log(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Settings.read().log == 64 << 20
+    file.write_text('{"log_limit": "1g"}')
+    assert Settings.read().log == 1 << 30
+    monkeypatch.setenv("LUNETTE_LOG_LIMIT", "1m")
+    assert Settings.read().log == 1 << 20
+
+
 def test_an_empty_variable_is_an_unset_one(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file.write_text('{"disk_limit": 7, "insecure_registries": ["a"]}')
     for name in VARIABLES.values():
@@ -82,6 +91,7 @@ def test_an_empty_variable_is_an_unset_one(file: Path, monkeypatch: pytest.Monke
 
 
 WRONG: dict[str, list[Any]] = {
+    "log_limit": [0, "1023k", "lots", None],
     "disk_limit": [0, -1, True, None, 1.5e300, "10 bananas", "", [], {}],
     "registry_mirrors": [1, {"a": "b"}, [1], ["docker.io"], ["=b"], ["a="]],
     "insecure_registries": [1, "a.example", {}, [None], [["a"]]],

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Generator, Mapping
 from pathlib import Path
-from typing import Any, assert_type
+from signal import SIGINT
+from typing import Any, Literal, assert_type
 
 import httpx
 
 from lunette import (
+    PIPE,
     AsyncLunetteClient,
     AsyncSandbox,
     ComposeService,
     ExecResult,
     LunetteClient,
+    Process,
+    ProcessInfo,
     RateLimitError,
     RetryPolicy,
     Sandbox,
@@ -112,6 +116,59 @@ def services(client: LunetteClient, mapping: Mapping[str, Any], plain: dict[str,
 async def services_of_both(client: AsyncLunetteClient) -> None:
     assert_type(await client.create_sandbox(Path("a"), service="web"), AsyncSandbox)
     assert_type(await client.acreate_sandbox("a", service="web"), AsyncSandbox)
+
+
+Stream = Literal["stdout", "stderr"]
+
+
+def processes(sandbox: Sandbox) -> None:
+    with sandbox.start("cat", input=PIPE, name="cat", user="nobody") as process:
+        assert_type(process, Process)
+        process.write("text")
+        process.write(b"bytes")
+        process.close_input()
+        for stream, data in process:
+            assert_type(stream, Stream)
+            assert_type(data, bytes)
+        for line in process.lines("stderr"):
+            assert_type(line, str)
+        assert_type(process.chunks(follow=False), Generator[tuple[Stream, bytes], None, None])
+        assert_type(process.poll(), int | None)
+        assert_type(process.result(timeout=1, check=True), ExecResult)
+        process.signal(SIGINT)
+        process.signal("INT")
+        process.signal(2)
+        process.detach()
+    sandbox.start(["sh"], tty=True, timeout=9.5).resize(24, 80)
+    sandbox.start(["sh"], tty=(24, 80), input=b"exit\n", cwd="/", env={"A": "1"}).kill()
+    assert_type(sandbox.processes(), list[ProcessInfo])
+    assert_type(sandbox.process("id"), Process)
+    sandbox.exec("true", user="nobody", on_stdout=print, on_stderr=lambda text: text.upper())
+
+
+async def awaited_processes(sandbox: AsyncSandbox) -> None:
+    async def told(text: str) -> None:
+        print(text)
+
+    async with await sandbox.astart("cat", input=PIPE) as process:
+        assert_type(process, Process)
+        await process.awrite("text")
+        await process.aclose_input()
+        async for stream, data in process:
+            assert_type(stream, Stream)
+            assert_type(data, bytes)
+        async for line in process.alines():
+            assert_type(line, str)
+        assert_type(process.achunks(), AsyncGenerator[tuple[Stream, bytes], None])
+        assert_type(await process.apoll(), int | None)
+        assert_type(await process.aresult(), ExecResult)
+        await process.asignal("INT")
+        await process.aterminate()
+        await process.aresize(24, 80)
+        await process.akill()
+    assert_type(await sandbox.aprocesses(), list[ProcessInfo])
+    assert_type(await sandbox.aprocess("id"), Process)
+    await sandbox.aexec("true", on_stdout=told, on_stderr=print)
 
 
 def errors(error: RateLimitError) -> None:

@@ -21,6 +21,18 @@ async def asynchronous() -> None:
         print((await sandbox.aexec("true")).output)  # slip: no such result
         await sandbox.exec("true")  # slip: a blocking verb
         await sandbox.upload("a", "/a")  # slip: a blocking verb
+        sandbox.astart("true")  # slip: no await
+        await sandbox.start("true")  # slip: a blocking verb
+        process = await sandbox.astart("true")
+        process.akill()  # slip: no await
+        await process.kill()  # slip: a blocking verb
+        await process.detach()  # slip: nothing to await
+        async for _ in process.lines():  # slip: a blocking iteration
+            pass
+        async for _ in await process.alines():  # slip: nothing to await
+            pass
+        async with sandbox.astart("true"):  # slip: no await
+            pass
         client.close()  # slip: no await
 
 
@@ -59,6 +71,20 @@ def blocking(client: LunetteClient, sandbox: Sandbox) -> None:
     sandbox.files.write_bytes("/a", "text")  # slip: text
     sandbox.files.write_text("/a", b"bytes")  # slip: bytes
     sandbox.run("true")  # slip: no such verb
+    sandbox.start("true", "/w")  # slip: by position
+    sandbox.start("true", input=-1)  # slip: no pipe of this library
+    sandbox.start("true", tty=(24,))  # slip: one number
+    sandbox.start("true", tty="24x80")  # slip: a string
+    sandbox.start("true").write(1)  # slip: a number
+    sandbox.start("true").signal(1.5)  # slip: no signal
+    sandbox.start("true").result(1)  # slip: by position
+    sandbox.start("true").lines("out")  # slip: no such stream
+    sandbox.start("true").wait()  # slip: no such verb
+    sandbox.start("true").offset = 0  # slip: a property
+    sandbox.exec("true", on_stdout=b"")  # slip: no function
+    sandbox.exec("true", on_stdout=lambda: None)  # slip: a function of nothing
+    for _ in sandbox.start("true").alines():  # slip: an asynchronous iteration
+        pass
     name: bytes = sandbox.files.read_text("/a")  # slip: text
     only_async: AsyncSandbox = sandbox  # slip: a plain sandbox
     print(name, only_async, wrong_key, wrong_type, wrong_form, wrong_build, wrong_file)

@@ -15,6 +15,8 @@ from .image_list import ImageList
 from .image_state import ImageState
 from .input_accepted import InputAccepted
 from .limits import Limits
+from .output_event import OutputEvent
+from .output_event_event import OutputEventEvent
 from .problem import Problem
 from .process import Process
 from .process_list import ProcessList
@@ -67,6 +69,8 @@ __all__ = (
     "ImageState",
     "InputAccepted",
     "Limits",
+    "OutputEvent",
+    "OutputEventEvent",
     "Problem",
     "Process",
     "ProcessList",

@@ -8,6 +8,7 @@ from ...client import AuthenticatedClient, Client
 from ...types import Response, UNSET
 from ... import errors
 
+from ...models.output_event import OutputEvent
 from ...models.problem import Problem
 from ...types import UNSET, Unset
 from typing import cast
@@ -45,9 +46,10 @@ def _get_kwargs(
 
 def _parse_response(
     *, client: AuthenticatedClient | Client, response: httpx.Response
-) -> Problem | str:
+) -> OutputEvent | Problem:
     if response.status_code == 200:
-        response_200 = response.text
+        response_200 = OutputEvent.from_dict(response.text)
+
         return response_200
 
     response_default = Problem.from_dict(response.json())
@@ -57,7 +59,7 @@ def _parse_response(
 
 def _build_response(
     *, client: AuthenticatedClient | Client, response: httpx.Response
-) -> Response[Problem | str]:
+) -> Response[OutputEvent | Problem]:
     return Response(
         status_code=HTTPStatus(response.status_code),
         content=response.content,
@@ -73,7 +75,7 @@ def sync_detailed(
     client: AuthenticatedClient | Client,
     follow: bool | Unset = True,
     last_event_id: str | Unset = UNSET,
-) -> Response[Problem | str]:
+) -> Response[OutputEvent | Problem]:
     """Follow what a process writes
 
      Server-sent events (WHATWG HTML, section 9.2), from the beginning or from after `Last-Event-ID`,
@@ -107,7 +109,7 @@ def sync_detailed(
         httpx.TimeoutException: If the request takes longer than Client.timeout.
 
     Returns:
-        Response[Problem | str]
+        Response[OutputEvent | Problem]
     """
 
     kwargs = _get_kwargs(
@@ -131,7 +133,7 @@ def sync(
     client: AuthenticatedClient | Client,
     follow: bool | Unset = True,
     last_event_id: str | Unset = UNSET,
-) -> Problem | str | None:
+) -> OutputEvent | Problem | None:
     """Follow what a process writes
 
      Server-sent events (WHATWG HTML, section 9.2), from the beginning or from after `Last-Event-ID`,
@@ -165,7 +167,7 @@ def sync(
         httpx.TimeoutException: If the request takes longer than Client.timeout.
 
     Returns:
-        Problem | str
+        OutputEvent | Problem
     """
 
     return sync_detailed(
@@ -184,7 +186,7 @@ async def asyncio_detailed(
     client: AuthenticatedClient | Client,
     follow: bool | Unset = True,
     last_event_id: str | Unset = UNSET,
-) -> Response[Problem | str]:
+) -> Response[OutputEvent | Problem]:
     """Follow what a process writes
 
      Server-sent events (WHATWG HTML, section 9.2), from the beginning or from after `Last-Event-ID`,
@@ -218,7 +220,7 @@ async def asyncio_detailed(
         httpx.TimeoutException: If the request takes longer than Client.timeout.
 
     Returns:
-        Response[Problem | str]
+        Response[OutputEvent | Problem]
     """
 
     kwargs = _get_kwargs(
@@ -240,7 +242,7 @@ async def asyncio(
     client: AuthenticatedClient | Client,
     follow: bool | Unset = True,
     last_event_id: str | Unset = UNSET,
-) -> Problem | str | None:
+) -> OutputEvent | Problem | None:
     """Follow what a process writes
 
      Server-sent events (WHATWG HTML, section 9.2), from the beginning or from after `Last-Event-ID`,
@@ -274,7 +276,7 @@ async def asyncio(
         httpx.TimeoutException: If the request takes longer than Client.timeout.
 
     Returns:
-        Problem | str
+        OutputEvent | Problem
     """
 
     return (

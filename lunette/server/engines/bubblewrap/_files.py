@@ -11,7 +11,7 @@ from typing import TypeVar, TypeVarTuple
 from lunette.server.engines.bubblewrap.inside.wire import Message
 from lunette.server.engines.protocol import NotARegularFileError
 
-__all__ = ["OpenFile", "in_thread", "os_error", "write_all"]
+__all__ = ["OpenFile", "in_thread", "os_error", "read_head", "write_all"]
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -73,6 +73,21 @@ def _read_whole(fd: int, path: str) -> bytes:
         content += chunk
         if len(content) > _BLOCK:
             raise OSError(errno.EFBIG, "A file without a size is larger than 1 MiB", path)
+    return content
+
+
+async def read_head(fd: int) -> str:
+    """Return the text of the first mebibyte of *fd*, and close it."""
+    try:
+        return (await in_thread(_read_head, fd)).decode(errors="replace")
+    finally:
+        os.close(fd)
+
+
+def _read_head(fd: int) -> bytes:
+    content = b""
+    while chunk := os.read(fd, _BLOCK - len(content)):
+        content += chunk
     return content
 
 

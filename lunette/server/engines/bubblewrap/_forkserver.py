@@ -14,7 +14,8 @@ import lunette
 from lunette.server.engines.bubblewrap._channel import Channel, DeadChannelError
 from lunette.server.engines.bubblewrap._host_image import interpreter
 from lunette.server.engines.bubblewrap._memfd import sealed_copy
-from lunette.server.engines.bubblewrap._sandbox import ANSWER_SECONDS, refused
+from lunette.server.engines.bubblewrap._sandbox import refused
+from lunette.server.engines.bubblewrap._worker import ANSWER_SECONDS
 from lunette.server.engines.bubblewrap.inside.wire import Message
 from lunette.server.engines.protocol import EngineUnavailableError, NoCapacityError
 

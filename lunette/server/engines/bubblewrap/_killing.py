@@ -23,6 +23,7 @@ __all__ = ["Hunt"]
 
 _PAUSE_SECONDS = 0.002
 _BEFORE_SECONDS = 0.2
+_LOOK_SECONDS = 2.0
 _ENDED, _STOPPED = "ZX", "T"
 _STILL = "TtD"  # D: waits for a child that it vforked, which is stopped
 
@@ -85,6 +86,12 @@ class Hunt:
                 return False
             time.sleep(_PAUSE_SECONDS)
         return True
+
+    def signal(self, number: int) -> None:
+        """Signal the commands as they are now, parents first; nobody is frozen for it."""
+        members = self._members(self._inside(time.monotonic() + _LOOK_SECONDS))
+        for process in members.values():
+            _signal(process, number)
 
     def _frozen(self, end: float) -> list[_Process] | None:
         """Return all that lives in the sandbox, once nothing in it moves any more; None if it does.

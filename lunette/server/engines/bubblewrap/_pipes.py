@@ -4,59 +4,47 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import os
 import struct
 import termios
 from collections.abc import Callable
+from typing import Literal
 
 from lunette.server.engines.protocol import NoCapacityError
 
-__all__ = ["InputPipe", "OutputPipe", "Pipes"]
+__all__ = ["Input", "InputPipe", "Output", "OutputPipe", "Pipes", "broken_pipe"]
 
 _CHUNK = 256 * 1024
+_PIPE, _LARGE_PIPE = 64 * 1024, 1024 * 1024
+# A user's pipes may hold 64 MiB together (pipe(7)); beyond that every new one, of whatever program,
+# is tiny.
+_MOST_LARGE = 16
 _DISCARD_SECONDS = 0.05
 
+_large: set[OutputPipe] = set()
 
-class OutputPipe:
-    """The reading end of a command's standard output or error.
 
-    Nothing is read ahead of who takes it, so that a full pipe holds the command up.
+class Output:
+    """The end of what a command writes to.
+
+    Nothing is read ahead of who takes it, so that a full one holds the command up.
     """
 
-    def __init__(self, *, owner: int | None) -> None:
-        self._fd, self.write_end = os.pipe2(os.O_CLOEXEC)
-        os.set_blocking(self._fd, False)
-        if owner is not None:
-            os.fchown(
-                self.write_end, owner, owner
-            )  # else `> /dev/stderr` is not allowed to reopen it
+    def __init__(self, fd: int) -> None:
+        os.set_blocking(fd, False)
+        self._fd = fd
         self._loop = asyncio.get_running_loop()
-        self._left: int | None = None
         self.ended = False
 
     def take(self) -> bytes:
         """Return what is there, which may be nothing; `ended` says whether more can come."""
-        if self.ended:
-            return b""
-        try:
-            chunk = os.read(self._fd, _CHUNK if self._left is None else min(_CHUNK, self._left))
-        except BlockingIOError:
-            # After the end nothing more is owed, even if a child took back what `finish` counted.
-            self.ended = self._left is not None
-            return b""
-        if self._left is not None:
-            self._left -= len(chunk)
-        self.ended = not chunk or self._left == 0
-        return chunk
+        raise NotImplementedError
 
     def finish(self) -> None:
-        """The command has ended: give what is in the pipe now, and nothing that its children still
-        write.
-        """
-        if not self.ended and self._left is None:
-            self._left = struct.unpack("i", fcntl.ioctl(self._fd, termios.FIONREAD, b"\0" * 4))[0]
-            self.ended = self._left == 0
+        """The command has ended: give what it wrote, and not all that its children still write."""
+        raise NotImplementedError
 
     def watch(self, wake: Callable[[], None]) -> None:
         if not self.ended:
@@ -97,38 +85,165 @@ class OutputPipe:
         self.ended = True
 
 
-class InputPipe:
+class OutputPipe(Output):
+    """The reading end of a command's standard output or error."""
+
+    def __init__(self, *, owner: int | None) -> None:
+        reading, self.write_end = os.pipe2(os.O_CLOEXEC)
+        super().__init__(reading)
+        if owner is not None:
+            os.fchown(
+                self.write_end, owner, owner
+            )  # else `> /dev/stderr` is not allowed to reopen it
+        self._left: int | None = None
+
+    def take(self) -> bytes:
+        if self.ended:
+            return b""
+        try:
+            chunk = os.read(self._fd, _CHUNK if self._left is None else min(_CHUNK, self._left))
+        except BlockingIOError:
+            # After the end nothing more is owed, even if a child took back what `finish` counted.
+            self.ended = self._left is not None
+            return b""
+        if self._left is not None:
+            self._left -= len(chunk)
+        elif len(chunk) == _PIPE:  # it was full: this one is loud
+            self._enlarge()
+        self.ended = not chunk or self._left == 0
+        return chunk
+
+    def finish(self) -> None:
+        if not self.ended and self._left is None:
+            self._left = struct.unpack("i", fcntl.ioctl(self._fd, termios.FIONREAD, b"\0" * 4))[0]
+            self.ended = self._left == 0
+
+    def _enlarge(self) -> None:
+        if self in _large or len(_large) >= _MOST_LARGE:
+            return
+        with contextlib.suppress(OSError):  # this user has enough, or the machine
+            fcntl.fcntl(self._fd, fcntl.F_SETPIPE_SZ, _LARGE_PIPE)
+            _large.add(self)
+
+    def close(self) -> None:
+        _large.discard(self)
+        super().close()
+
+
+class Input:
+    """The end of what a command reads from, which is *fd*."""
+
+    def __init__(self, fd: int, *, retry: float | None = None) -> None:
+        os.set_blocking(fd, False)
+        self._fd = fd
+        self._retry = retry
+        self._rest = memoryview(b"")
+        self._room: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._loop = asyncio.get_running_loop()
+
+    def begin(self, content: bytes) -> None:
+        """Write *content* as the command takes it; one that stops reading loses the rest."""
+        self._rest = memoryview(content)
+        self._advance()
+
+    async def write(self, data: bytes) -> int:
+        """See `Process.write` in the engine protocol."""
+        while True:
+            if self._fd < 0:
+                raise broken_pipe()
+            if not self._rest:
+                with contextlib.suppress(BlockingIOError):
+                    return self._write(data)
+            await self._wait_for_room()
+
+    def _write(self, data: bytes | memoryview) -> int:
+        return os.write(self._fd, data)
+
+    async def _wait_for_room(self) -> None:
+        if self._room is None:
+            self._room = self._loop.create_future()
+            self._watch()
+        await asyncio.wait([self._room])  # which leaves it alone when this is cancelled
+
+    def _watch(self) -> None:
+        self._loop.add_writer(self._fd, self._advance)
+        if self._retry is not None:
+            self._unwatch_timer()
+            self._timer = self._loop.call_later(self._retry, self._advance)
+
+    def _unwatch_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _advance(self) -> None:
+        """Write what waits, then let others."""
+        try:
+            while self._rest:
+                self._rest = self._rest[self._write(self._rest) :]
+        except BlockingIOError:
+            self._watch()
+            return
+        except BrokenPipeError:
+            self.close()
+            return
+        self._has_room()
+
+    def _has_room(self) -> None:
+        self._unwatch_timer()
+        if self._fd >= 0:
+            self._loop.remove_writer(self._fd)
+        room, self._room = self._room, None
+        if room is not None:
+            room.set_result(None)
+
+    async def end(self) -> None:
+        """Let the command see the end of it, behind what was written."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Whoever writes, or is about to, gets BrokenPipeError."""
+        raise NotImplementedError
+
+
+class InputPipe(Input):
     """The writing end of a command's standard input."""
 
     def __init__(self, *, owner: int | None) -> None:
-        self.read_end, self._fd = os.pipe2(os.O_CLOEXEC)
-        os.set_blocking(self._fd, False)
+        self.read_end, writing = os.pipe2(os.O_CLOEXEC)
+        super().__init__(writing)
+        self._ending = False
         if owner is not None:
             os.fchown(self.read_end, owner, owner)
-        self._loop = asyncio.get_running_loop()
-        self._rest = memoryview(b"")
 
-    def write_and_close(self, content: bytes) -> None:
-        """Write *content* as the command takes it; one that stops reading loses the rest."""
-        self._rest = memoryview(content)
-        self._loop.add_writer(self._fd, self._write)
-        self._write()
+    async def write(self, data: bytes) -> int:
+        if self._ending:
+            raise broken_pipe()
+        return await super().write(data)
 
-    def _write(self) -> None:
-        try:
-            while self._rest:
-                self._rest = self._rest[os.write(self._fd, self._rest) :]
-        except BlockingIOError:
-            return
-        except BrokenPipeError:
-            pass
-        self.close()
+    def _has_room(self) -> None:
+        super()._has_room()
+        if self._ending:
+            self.close()
+
+    async def end(self) -> None:
+        self.end_behind()
+
+    def end_behind(self) -> None:
+        """Close it when what `begin` was given is written."""
+        self._ending = True
+        if not self._rest:
+            self.close()
 
     def close(self) -> None:
-        if self._fd >= 0:
-            self._loop.remove_writer(self._fd)
-            os.close(self._fd)
-            self._fd = -1
+        if self._fd < 0:
+            return
+        self._loop.remove_writer(self._fd)
+        os.close(self._fd)
+        self._fd = -1
+        self._rest = memoryview(b"")
+        super()._has_room()
 
 
 class Pipes:
@@ -148,6 +263,10 @@ class Pipes:
         read_ends = [self.stdin.read_end] if self.stdin else []
         self.given = [*read_ends, self.stdout.write_end, self.stderr.write_end]
 
+    @property
+    def outputs(self) -> tuple[tuple[Literal[1, 2], Output], ...]:
+        return ((1, self.stdout), (2, self.stderr))
+
     def close_given(self) -> None:
         """Close the command's ends."""
         for fd in self.given:
@@ -159,6 +278,11 @@ class Pipes:
         self.stderr.close()
         if self.stdin is not None:
             self.stdin.close()
+
+
+def broken_pipe() -> BrokenPipeError:
+    """Make the error of a standard input that nobody reads."""
+    return BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
 
 
 def _abandon(pipe: OutputPipe, other_end: int) -> None:

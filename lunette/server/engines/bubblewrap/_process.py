@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Literal
 
 from lunette.server.engines.bubblewrap._channel import set_done
-from lunette.server.engines.bubblewrap._pipes import InputPipe, OutputPipe
-from lunette.server.engines.protocol import Exit, SandboxGoneError, Status
+from lunette.server.engines.bubblewrap._pipes import Input, Output, broken_pipe
+from lunette.server.engines.bubblewrap._terminal import Terminal
+from lunette.server.engines.protocol import (
+    Exit,
+    NotSupportedError,
+    SandboxGoneError,
+    Status,
+    TerminalSize,
+)
 
 __all__ = ["BubblewrapProcess"]
 
@@ -16,22 +24,25 @@ _LOUD = 32 * 1024  # bytes at once
 
 
 class BubblewrapProcess:
-    """See `Process` in the engine protocol."""
+    """See `Process` in the engine protocol; *send* signals the command and all that it started."""
 
     def __init__(
         self,
         *,
         pid: int,
-        stdout: OutputPipe,
-        stderr: OutputPipe,
-        stdin: InputPipe | None,
+        outputs: Sequence[tuple[Literal[1, 2], Output]],
+        stdin: Input | None,
+        terminal: Terminal | None = None,
         kill: Callable[[], Awaitable[None]],
-        discard: Callable[[OutputPipe], None],
+        send: Callable[[int], Awaitable[None]],
+        discard: Callable[[Output], None],
     ) -> None:
         self.pid = pid
-        self._pipes: tuple[tuple[Literal[1, 2], OutputPipe], ...] = ((1, stdout), (2, stderr))
+        self._outputs = outputs
         self._stdin = stdin
+        self._terminal = terminal
         self._kill = kill
+        self._send = send
         self._discard = discard
         loop = asyncio.get_running_loop()
         self._exit: asyncio.Future[Exit] = loop.create_future()
@@ -39,13 +50,13 @@ class BubblewrapProcess:
         self._loop = loop
 
     async def output(self) -> AsyncIterator[tuple[Literal[1, 2], bytes]]:
-        for _, pipe in self._pipes:
-            pipe.unwatch()
+        for _, output in self._outputs:
+            output.unwatch()
         try:
             while True:
                 took = 0
-                for stream, pipe in self._pipes:
-                    if chunk := pipe.take():
+                for stream, output in self._outputs:
+                    if chunk := output.take():
                         took += len(chunk)
                         yield stream, chunk
                 if self._over:
@@ -55,29 +66,30 @@ class BubblewrapProcess:
                 elif took > _LOUD:
                     await asyncio.sleep(0)  # others want the loop too
         finally:
-            for _, pipe in self._pipes:
-                self._discard(pipe)
+            for _, output in self._outputs:
+                self._discard(output)
 
     @property
     def _over(self) -> bool:
-        return self._exit.done() and all(pipe.ended for _, pipe in self._pipes)
+        return self._exit.done() and all(output.ended for _, output in self._outputs)
 
     async def _wait_for_more(self) -> None:
-        """Wait until a pipe has something, or the command has ended."""
+        """Wait until an output has something, or the command has ended."""
         more: asyncio.Future[None] = self._loop.create_future()
 
         def wake(*_: object) -> None:
             set_done(more)
 
-        for _, pipe in self._pipes:
-            pipe.watch(wake)
-        self._exit.add_done_callback(wake)
+        for _, output in self._outputs:
+            output.watch(wake)
+        if not self._exit.done():
+            self._exit.add_done_callback(wake)
         try:
             await more
         finally:
             self._exit.remove_done_callback(wake)
-            for _, pipe in self._pipes:
-                pipe.unwatch()
+            for _, output in self._outputs:
+                output.unwatch()
 
     async def wait(self) -> Exit:
         return await asyncio.shield(self._exit)
@@ -88,13 +100,35 @@ class BubblewrapProcess:
         await self._kill()
         await asyncio.wait([self._exit])
 
+    async def write(self, data: bytes) -> int:
+        if self._stdin is None:
+            raise broken_pipe()
+        return await self._stdin.write(data)
+
+    async def close_input(self) -> None:
+        if self._stdin is not None:
+            await self._stdin.end()
+
+    async def signal(self, number: int) -> None:
+        if self._exit.done():
+            return
+        if number == signal.SIGKILL:
+            await self.kill()
+        else:
+            await self._send(number)
+
+    async def resize(self, size: TerminalSize) -> None:
+        if self._terminal is None:
+            raise NotSupportedError("tty", "the process was started without a terminal")
+        self._terminal.resize(size)
+
     def ended(self, code: int) -> None:
         """The worker says that the command is over; *code* is negative for a signal, as Python has
         it.
         """
         self._close_input()
-        for _, pipe in self._pipes:
-            pipe.finish()
+        for _, output in self._outputs:
+            output.finish()
         if not self._exit.done():
             self._exit.set_result(
                 Exit(code=code) if code >= 0 else Exit(code=128 - code, signal=-code)
@@ -103,8 +137,8 @@ class BubblewrapProcess:
     def lost(self, status: Status) -> None:
         """The sandbox is gone, and the command with it."""
         self._close_input()
-        for _, pipe in self._pipes:
-            pipe.close()
+        for _, output in self._outputs:
+            output.close()
         if not self._exit.done():
             self._exit.set_exception(SandboxGoneError(status))
 

@@ -15,8 +15,8 @@ from lunette.server.engines.bubblewrap._arguments import (
 )
 from lunette.server.engines.bubblewrap._hosts import hosts_of
 from lunette.server.engines.bubblewrap._identities import IMAGE_IDS, IdRange
-from lunette.server.engines.bubblewrap._sandbox import ANSWER_SECONDS
 from lunette.server.engines.bubblewrap._users import User
+from lunette.server.engines.bubblewrap._worker import ANSWER_SECONDS
 from lunette.server.engines.bubblewrap.inside.wire import Message
 from lunette.server.engines.protocol import (
     DEFAULT_DIRECTORY,

@@ -8,7 +8,7 @@ from attrs import frozen
 
 from lunette.server.engines.protocol import NotSupportedError
 
-__all__ = ["User", "find_user"]
+__all__ = ["Owner", "User", "find_user"]
 
 _END = 65_536
 _MOST_GROUPS = 65_536  # NGROUPS_MAX of Linux
@@ -22,6 +22,33 @@ class User:
     gid: int
     groups: tuple[int, ...]
     home: str
+
+
+@frozen(kw_only=True)
+class Owner:
+    """Whose a sandbox is: *user*, and in a range of ids the *base*."""
+
+    user: User
+    base: int | None
+
+    def host_id(self, user: User | None) -> int | None:
+        """Return the host's id of *user*, None the sandbox's own; None where there is but one."""
+        return None if self.base is None else self.base + (user or self.user).uid
+
+    def as_another(self, user: User) -> User | None:
+        """Return *user* for a command that has to become it, None where nothing has to change.
+        Raise NotSupportedError where nobody can become another.
+        """
+        own = self.user
+        same = (user.uid, user.gid) == (own.uid, own.gid)
+        if self.base is not None and own.uid == 0:
+            return None if same and user.groups == own.groups else user
+        if same:
+            return None
+        why = "the server is not root" if self.base is None else "this sandbox has no root"
+        raise NotSupportedError(
+            "user", f"a command here is always the user {own.uid}:{own.gid}, since {why}"
+        )
 
 
 def find_user(wanted: str | None, passwd: str, group: str) -> User:

@@ -33,7 +33,7 @@ from lunette.server.engines.bubblewrap._starting import (
     working_dir,
 )
 from lunette.server.engines.bubblewrap._unpacked_image import UnpackedImage
-from lunette.server.engines.bubblewrap._users import find_user
+from lunette.server.engines.bubblewrap._users import Owner, find_user
 from lunette.server.engines.bubblewrap.inside.seccomp import (
     UnsupportedArchitectureError,
     filter_program,
@@ -302,8 +302,8 @@ class BubblewrapEngine:
             disk=disk,
             disk_limit=spec.disk or self._disk,
             overlay=isinstance(image, UnpackedImage),
-            owner=ids.base + user.uid if ids else None,
-            env={**image.environment, "HOME": image.environment.get("HOME", user.home)},
+            owner=Owner(user=user, base=ids.base if ids else None),
+            env=image.environment,
             working_dir=working_dir(spec, image),
             release=release,
             ended=self._ended,

@@ -19,6 +19,7 @@ __all__ = [
     "drop_capabilities",
     "enter_namespaces",
     "limit_capabilities",
+    "limit_terminals",
     "make_mounts_private",
     "mount_mapped",
     "mount_tmpfs",
@@ -93,6 +94,14 @@ def remount_read_only(path: str) -> None:
     _mount(
         None, path, _MS_REMOUNT | _MS_BIND | sum(_MS_FLAGS[f] for f in ("ro", "nosuid", "nodev"))
     )
+
+
+def limit_terminals(path: str, count: int) -> None:
+    """Let there be *count* terminals at most in the devpts at *path*, whose other options stay as
+    bwrap chose them.
+    """
+    flags = _MS_REMOUNT | _MS_FLAGS["nosuid"] | _MS_FLAGS["noexec"]
+    _mount("devpts", path, flags, "devpts", f"ptmxmode=0666,mode=620,max={count}")
 
 
 def mount_mapped(source: str, target: str, namespace: int) -> None:

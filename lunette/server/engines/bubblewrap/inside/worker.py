@@ -10,14 +10,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import resource
 import select
 import signal
 import socket
 import time
 from collections.abc import Callable
 
-from lunette.server.engines.bubblewrap.inside import files, kernel, wire
+from lunette.server.engines.bubblewrap.inside import files, kernel, limits, terminals, wire
 from lunette.server.engines.bubblewrap.inside.launching import (
     FailedStartError,
     Launched,
@@ -25,20 +24,17 @@ from lunette.server.engines.bubblewrap.inside.launching import (
     launch,
 )
 from lunette.server.engines.bubblewrap.inside.spawning import (
-    Limits,
-    least,
-    most,
-    set_limits,
+    Start,
+    WrongDirectoryError,
+    become,
     spawn,
 )
 from lunette.server.engines.bubblewrap.inside.wire import MARKER, Message
 
 __all__ = ["Worker"]
 
-_MAX_OPEN_FILES = 65_536
 # What no directory in memory may hide: without it there is no command, or no wall.
 _NEEDED = ("/proc/1/stat", "/proc/sys/user/max_user_namespaces", "/dev/null")
-_WALLS = (resource.RLIMIT_NPROC, resource.RLIMIT_FSIZE)
 _ROOM_SECONDS = 0.001
 
 
@@ -50,7 +46,7 @@ class Worker:
         self._commands: dict[int, int] = {}  # pid -> the id of its message
         self._uploads = files.Uploads()
         self._bwrap = 0
-        self._null = -1
+        self._null = self._terminals = -1
         # What this process, or whoever started the server, ignores would be ignored in commands.
         self._ignored = [
             number
@@ -58,7 +54,7 @@ class Worker:
             if signal.getsignal(number) == signal.SIG_IGN
         ]
         self._working_dir = "/"
-        self._limits: Limits = {}
+        self._limits: limits.Limits = {}
         self._key: str | None = None  # of the service, that is being seen to
         self._operations: dict[str, Callable[[Message, list[int]], tuple[Message, list[int]]]] = {
             "work": self._work,
@@ -93,7 +89,8 @@ class Worker:
         launched = launch(message, fds, deadline=time.monotonic() + message["deadline"])
         self._bwrap = launched.bwrap
         try:
-            _limit_first(launched.pid1, message["processes"])
+            for pid in (launched.pid1, *first_children(launched.pid1)):
+                limits.apply_to(pid, message["processes"])
             _become(message["base"])
             kernel.enter_namespaces(launched.pid1, lambda: self._furnish(message))
             self._settle(message)
@@ -106,14 +103,14 @@ class Worker:
         """Inside now: become what a command may be, for good."""
         os.chdir("/")
         # No single file can be larger than all together may be: that takes no watching.
-        own = {**_limits(message["processes"]), **_largest_file(message["disk"])}
-        wanted = _ulimits(message["ulimits"])
-        set_limits(_with_room(own, wanted))
-        self._limits = _within(own, wanted)
+        own = limits.of_sandbox(message["processes"], message["disk"])
+        wanted = limits.named(message["ulimits"])
+        limits.apply(limits.with_room(own, wanted))
+        self._limits = limits.within(own, wanted)
         kernel.limit_capabilities(message["capabilities"])
         if message["base"] is not None:
             _forbid_user_namespaces()
-            _become_user(**message["user"])
+            become(**message["user"])
         kernel.set_capabilities(message["capabilities"] if os.getuid() == 0 else 0)
         kernel.no_new_privileges()
         kernel.set_seccomp()
@@ -126,6 +123,7 @@ class Worker:
         the image, and make the working directory, while nothing of the sandbox runs yet.
         """
         os.chdir("/")
+        self._terminals = terminals.open_directory()
         for tmpfs in message["tmpfs"]:
             self._key = "tmpfs"
             _make_directory(tmpfs["path"])
@@ -232,21 +230,44 @@ class Worker:
         return {"size": os.fstat(fd).st_size}, [fd]
 
     def _exec(self, message: Message, fds: list[int]) -> tuple[Message, list[int]]:
-        stdin, stdout, stderr = fds if len(fds) == 3 else (self._null, *fds)
-        env: dict[str, str] = message["env"]
         os.chdir(os.path.join(self._working_dir, message["cwd"] or ""))
         try:
-            pid = spawn(
-                message["argv"],
-                env,
-                (stdin, stdout, stderr),
-                ignored=self._ignored,
-                limits=self._limits,
-            )
+            if message["terminal"] is None:
+                streams = fds if len(fds) == 3 else [self._null, *fds]
+                return self._spawn(message, streams), []
+            return self._exec_on_terminal(message)
+        except WrongDirectoryError:
+            raise
         except OSError as error:
             return {"errno": error.errno, "program": message["argv"][0]}, []
+
+    def _exec_on_terminal(self, message: Message) -> tuple[Message, list[int]]:
+        user = message["user"]
+        owner = user["uid"] if user else None
+        terminal = terminals.open_terminal(self._terminals, message["terminal"], owner)
+        try:
+            answer = self._spawn(message, [terminal.slave])
+        except BaseException:
+            os.close(terminal.master)
+            raise
+        finally:
+            os.close(terminal.slave)
+        return answer, [terminal.master]
+
+    def _spawn(self, message: Message, streams: list[int]) -> Message:
+        env: dict[str, str] = message["env"]
+        user = message["user"]
+        start = Start(
+            argv=message["argv"],
+            env=env,
+            streams=streams,
+            ignored=self._ignored,
+            limits=self._limits,
+            user=(user["uid"], user["gid"], user["groups"]) if user else None,
+        )
+        pid = spawn(start)
         self._commands[pid] = message["id"]
-        return {"pid": pid, "marker": env[MARKER]}, []
+        return {"pid": pid, "marker": env[MARKER]}
 
 
 def _make_directory(path: str) -> None:
@@ -291,13 +312,6 @@ def _become(base: int | None) -> None:
     os.setresuid(base, base, base)
 
 
-def _become_user(uid: int, gid: int, groups: list[int]) -> None:
-    """Become a user of the sandbox; one that is not root loses every capability by it."""
-    os.setgroups(groups)
-    os.setresgid(gid, gid, gid)
-    os.setresuid(uid, uid, uid)
-
-
 def _forbid_user_namespaces() -> None:
     """bwrap's own switch for it is not to be had together with a range of ids."""
     fd = os.open("/proc/sys/user/max_user_namespaces", os.O_WRONLY | os.O_CLOEXEC)
@@ -309,54 +323,6 @@ def _kill(pidfd: int) -> None:
     # Where commands are not root, this process is not either; then pid 1 cannot be traced.
     with contextlib.suppress(ProcessLookupError, PermissionError):
         signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-
-
-def _limit_first(pid1: int, processes: int) -> None:
-    """Limit who was there before: by tracing them a command can have them fork."""
-    for pid in (pid1, *first_children(pid1)):
-        for number, limit in _limits(processes).items():
-            resource.prlimit(pid, number, limit)
-
-
-def _largest_file(size: int) -> Limits:
-    largest = least(size, resource.getrlimit(resource.RLIMIT_FSIZE)[1])
-    return {resource.RLIMIT_FSIZE: (largest, largest)}
-
-
-def _ulimits(wanted: dict[str, list[int]]) -> Limits:
-    return {
-        getattr(resource, f"RLIMIT_{name.upper()}"): (soft, hard)
-        for name, (soft, hard) in wanted.items()
-    }
-
-
-def _with_room(own: Limits, wanted: Limits) -> Limits:
-    """What the worker has, so that it can give its commands what is wanted for them: no process
-    here may raise a hard limit.
-    """
-    given = {n: (own[n][0], most(own[n][1], wanted[n][1])) for n in wanted if n in own}
-    return {**own, **{n: limit for n, limit in given.items() if n not in _WALLS}}
-
-
-def _within(own: Limits, wanted: Limits) -> Limits:
-    """What commands have of *wanted*: nothing beyond the walls of their sandbox."""
-    most_of = {n: own[n][1] for n in _WALLS}
-    return {
-        n: (least(soft, most_of[n]), least(hard, most_of[n])) if n in most_of else (soft, hard)
-        for n, (soft, hard) in wanted.items()
-    }
-
-
-def _limits(processes: int) -> dict[int, tuple[int, int]]:
-    wanted = {
-        resource.RLIMIT_NOFILE: _MAX_OPEN_FILES,
-        # Where the machine pipes dumps to a program, core(5), that runs as its root: nothing but 1
-        # keeps it from it.
-        resource.RLIMIT_CORE: 1,
-        resource.RLIMIT_NPROC: processes,
-    }
-    limits = {n: least(limit, resource.getrlimit(n)[1]) for n, limit in wanted.items()}
-    return {number: (limit, limit) for number, limit in limits.items()}
 
 
 def _text(filename: object) -> str | None:

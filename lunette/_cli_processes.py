@@ -1,0 +1,231 @@
+"""`lunette run`, `shell`, `ps`, `logs` and `kill`: commands in sandboxes."""
+
+# No `from __future__ import annotations`: typer evaluates annotations.
+
+import os
+import shlex
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+from ._cli_images import shows_progress
+from ._session import OUR_FAULT, STDIN, attach, complain, finish, show
+from ._table import moment, print_table
+
+if TYPE_CHECKING:
+    import typer
+
+    from .client import AsyncLunetteClient
+    from .results import ProcessInfo, SandboxInfo
+
+__all__ = ["add_process_commands"]
+
+_IMAGE = "host"
+_SHELL = "if command -v bash >/dev/null; then exec bash; fi; exec sh"
+_SANDBOX_HEAD = ("SANDBOX ID", "IMAGE", "STATE", "CREATED")
+_PROCESS_HEAD = ("PROCESS ID", "NAME", "STATE", "STARTED", "COMMAND")
+_LONGEST_COMMAND = 60
+
+
+def add_process_commands(application: "typer.Typer") -> None:
+    """Add the commands to *application*."""
+    import typer
+
+    @application.command(context_settings={"allow_interspersed_args": False})
+    def run(
+        command: Annotated[list[str], typer.Argument(help="The program and its arguments.")],
+        image: Annotated[str, typer.Option(help="The image of the sandbox.")] = _IMAGE,
+        env: Annotated[
+            list[str] | None,
+            typer.Option("--env", "-e", help="K=V, or K to take it from here.", metavar="K=V"),
+        ] = None,
+        interactive: Annotated[
+            bool, typer.Option("--interactive", "-i", help="Pass standard input on as it comes.")
+        ] = False,
+        tty: Annotated[
+            bool, typer.Option("--tty", "-t", help="Give the command a terminal.")
+        ] = False,
+    ) -> None:
+        """Run a command in a new sandbox, show its output as it comes, and exit as it did.
+
+        -it is for programs that are used at the keyboard. 125 is the exit code where no command ran
+        or its end is not known.
+        """
+        service = {"image": image, "environment": _environment(env or [])}
+        raise typer.Exit(_run(service, command, interactive=interactive, tty=tty))
+
+    @application.command()
+    def shell(
+        sandbox: Annotated[
+            str | None, typer.Argument(help="Default: a new one, destroyed at the end.")
+        ] = None,
+        image: Annotated[
+            str | None, typer.Option(help="The image of a new sandbox.", show_default=_IMAGE)
+        ] = None,
+    ) -> None:
+        """Open a shell in a sandbox, and exit as it did."""
+        if sandbox is None:
+            service = {"image": image or _IMAGE}
+            raise typer.Exit(_run(service, _SHELL, interactive=True, tty=True, name="shell"))
+        if image is not None:
+            raise typer.BadParameter("the sandbox has one already", param_hint="--image")
+        raise typer.Exit(_enter(sandbox))
+
+    @application.command()
+    def ps(
+        sandbox: Annotated[
+            str | None, typer.Argument(help="Default: list the sandboxes themselves.")
+        ] = None,
+        quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Ids alone.")] = False,
+    ) -> None:
+        """List the sandboxes of a server, or the processes of one."""
+        raise typer.Exit(_ask(lambda client: _list(client, sandbox, quiet=quiet)))
+
+    @application.command()
+    def logs(
+        sandbox: Annotated[str, typer.Argument()],
+        process: Annotated[str, typer.Argument()],
+        follow: Annotated[
+            bool, typer.Option("--follow", "-f", help="Go on until the process ends.")
+        ] = False,
+    ) -> None:
+        """Show what a process has written."""
+        raise typer.Exit(_ask(lambda client: _logs(client, sandbox, process, follow=follow)))
+
+    @application.command()
+    def kill(
+        sandbox: Annotated[str, typer.Argument()],
+        process: Annotated[str, typer.Argument()],
+        signal: Annotated[
+            str | None,
+            typer.Option("--signal", "-s", help="Send this instead, such as TERM.", metavar="NAME"),
+        ] = None,
+    ) -> None:
+        """Kill a process and all that it started."""
+        raise typer.Exit(_ask(lambda client: _kill(client, sandbox, process, signal)))
+
+    _ = (run, shell, ps, logs, kill)  # they are called through `application`
+
+
+def _environment(pairs: Sequence[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if equals:
+            found[name] = value
+        elif name in os.environ:
+            found[name] = os.environ[name]
+    return found
+
+
+def _run(
+    service: Mapping[str, Any],
+    command: str | list[str],
+    *,
+    interactive: bool,
+    tty: bool,
+    name: str | None = None,
+) -> int:
+    from .client import LunetteClient
+
+    async def work() -> int:
+        async with (
+            LunetteClient() as client,
+            await client.create_sandbox(service, progress=shows_progress()) as sandbox,
+        ):
+            return await attach(sandbox, command, interactive=interactive, tty=tty, name=name)
+
+    return _refusal(tty) or finish(work)
+
+
+def _enter(sandbox_id: str) -> int:
+    from .client import LunetteClient
+
+    async def work() -> int:
+        _check_server()
+        async with LunetteClient() as client:
+            sandbox = await client.aget_sandbox(sandbox_id)
+            return await attach(sandbox, _SHELL, interactive=True, tty=True, name="shell")
+
+    return _refusal(tty=True) or finish(work)
+
+
+def _refusal(tty: bool) -> int:
+    if not tty or os.isatty(STDIN):
+        return 0
+    complain("the input device is not a TTY")
+    return OUR_FAULT
+
+
+def _ask(work: "Callable[[AsyncLunetteClient], Coroutine[Any, Any, None]]") -> int:
+    from .client import LunetteClient
+
+    async def asked() -> int:
+        _check_server()
+        async with LunetteClient() as client:
+            await work(client)
+        return 0
+
+    return finish(asked, fault=1)
+
+
+def _check_server() -> None:
+    """Refuse to ask a server of our own, which would know of no sandbox."""
+    from .config import EMBEDDED, resolve
+    from .errors import ConfigError
+
+    if resolve().base_url == EMBEDDED:
+        raise ConfigError("there is no server to ask: set LUNETTE_BASE_URL, see `lunette serve`")
+
+
+async def _list(client: "AsyncLunetteClient", sandbox_id: str | None, *, quiet: bool) -> None:
+    if sandbox_id is None:
+        rows = [_sandbox_row(found) for found in await client.alist_sandboxes()]
+        _print(_SANDBOX_HEAD, rows, quiet=quiet)
+    else:
+        sandbox = await client.aget_sandbox(sandbox_id)
+        rows = [_process_row(found) for found in await sandbox.aprocesses()]
+        _print(_PROCESS_HEAD, rows, quiet=quiet)
+
+
+def _print(head: Sequence[str], rows: Sequence[tuple[str, ...]], *, quiet: bool) -> None:
+    if not quiet:
+        print_table(head, rows)
+        return
+    for row in rows:
+        print(row[0])
+
+
+def _sandbox_row(found: "SandboxInfo") -> tuple[str, ...]:
+    image = str(found.service.get("image", ""))
+    return found.sandbox_id, image, found.state, moment(found.created_at)
+
+
+def _process_row(found: "ProcessInfo") -> tuple[str, ...]:
+    state = found.state if found.exit_code is None else f"{found.state} ({found.exit_code})"
+    command = found.command if isinstance(found.command, str) else shlex.join(found.command or ())
+    return found.id, found.name or "", state, moment(found.started_at), _shown(command)
+
+
+def _shown(command: str) -> str:
+    """Make one line of *command*, with nothing in it that a terminal would obey."""
+    line = "".join(letter if letter.isprintable() else " " for letter in command)
+    return line if len(line) <= _LONGEST_COMMAND else f"{line[: _LONGEST_COMMAND - 1]}…"
+
+
+async def _logs(
+    client: "AsyncLunetteClient", sandbox_id: str, process_id: str, *, follow: bool
+) -> None:
+    sandbox = await client.aget_sandbox(sandbox_id)
+    await show(await sandbox.aprocess(process_id), follow=follow)
+
+
+async def _kill(
+    client: "AsyncLunetteClient", sandbox_id: str, process_id: str, signal: str | None
+) -> None:
+    sandbox = await client.aget_sandbox(sandbox_id)
+    # Asked for first: an id that there is not is an error, and no mark for one that is to come.
+    process = await sandbox.aprocess(process_id)
+    if signal is None:
+        await process.akill()
+    else:
+        await process.asignal(signal)

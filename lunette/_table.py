@@ -1,0 +1,22 @@
+"""Tables and moments on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+__all__ = ["moment", "print_table"]
+
+
+def print_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print *rows* below *head*, in columns as wide as they need."""
+    lines = [head, *rows]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+    for line in lines:
+        cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        print("  ".join(cells).rstrip())
+
+
+def moment(when: datetime | None) -> str:
+    """Say *when* to the minute; nothing of what is not known."""
+    return "" if when is None else when.strftime("%Y-%m-%d %H:%M")

@@ -1,0 +1,122 @@
+"""The output of a process as server-sent events (WHATWG HTML, section 9.2)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+from binascii import b2a_base64
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from lunette.server._json import encode
+from lunette.server._log import Gap
+from lunette.server._problems import Problem
+from lunette.server._readers import Reader
+from lunette.server._segments import Block
+from lunette.server._started import Started
+from lunette.server._waiting import disconnected
+
+__all__ = ["Events"]
+
+# As in openapi.yaml.
+_SILENCE_SECONDS = 15.0
+_COMMENT = b":\n\n"
+# What is made at once takes less than a millisecond of the loop's time.
+_MOST_EVENTS = 256
+_NAMES = {1: b"stdout", 2: b"stderr"}
+
+
+class Events(Response):
+    """What a process writes from *offset* on; without *following*, as far as that is now."""
+
+    media_type = "text/event-stream"
+
+    def __init__(self, started: Started, offset: int, *, following: bool) -> None:
+        super().__init__()
+        del self.headers["content-length"]
+        self.headers["cache-control"] = "no-store, no-transform"
+        self.headers["x-accel-buffering"] = "no"
+        self._started = started
+        self._log = started.log
+        self._offset = offset
+        self._following = following
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        listener = asyncio.create_task(disconnected(receive))
+        try:
+            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+            with self._log.followed_from(self._offset, is_coming_back=self._following) as reader:
+                listener.add_done_callback(lambda _: reader.changed.set())
+                stop = None if self._following else self._log.end
+                async with contextlib.aclosing(self._events(reader, stop, scope)) as bodies:
+                    async for body in bodies:
+                        if listener.done():
+                            return
+                        await send({"type": "http.response.body", "body": body, "more_body": True})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        finally:
+            listener.cancel()
+
+    async def _events(
+        self, reader: Reader, stop: int | None, scope: Scope
+    ) -> AsyncGenerator[bytes]:
+        """Yield what there is, and wait for more unless there is a *stop*."""
+        while True:
+            reader.changed.clear()
+            if reader.offset < self._log.end:
+                body, offset = _encoded(await self._log.find(reader.offset), reader.offset)
+                self._log.read_until(reader, offset)  # before: a client may have it and be cut
+                yield body
+            elif self._started.is_over:
+                yield self._last(scope)
+                return
+            elif stop is not None:
+                return
+            elif not await _changes(reader):
+                yield _COMMENT
+
+    def _last(self, scope: Scope) -> bytes:
+        ending, problem = self._started.ending, self._started.problem
+        if ending is None:
+            problem = problem or Problem(500, "internal_error", "the process has no end")
+            body = encode(problem.body(scope["request_id"]))
+            return b"".join(_event(self._log.end, b"error", body))
+        data: dict[str, Any] = {"exit_code": ending.exit_code}
+        if ending.signal is not None:
+            data["signal"] = ending.signal
+        if ending.timed_out:
+            data["timed_out"] = True
+        data["duration"] = ending.duration
+        return b"".join(_event(self._log.end, b"exit", encode(data)))
+
+
+def _encoded(found: Block | Gap, offset: int) -> tuple[bytes, int]:
+    """Return events from *offset* on, and the offset after them."""
+    if isinstance(found, Gap):
+        end = offset + found.size
+        return b"".join(_event(end, b"gap", encode({"bytes": found.size}))), end
+    end, parts = offset, list[bytes]()
+    # Released before the block grows.
+    with memoryview(found.data) as data:
+        for stream, start, stop in itertools.islice(found.runs(offset), _MOST_EVENTS):
+            end = found.begin + stop
+            parts += _event(end, _NAMES[stream], b2a_base64(data[start:stop], newline=False))
+    return b"".join(parts), end
+
+
+def _event(offset: int, name: bytes, data: bytes) -> tuple[bytes, bytes, bytes]:
+    return b"id: %d\nevent: %b\ndata: " % (offset, name), data, b"\n\n"
+
+
+async def _changes(reader: Reader) -> bool:
+    """Wait for a change, and say whether there was one before the silence got long."""
+    try:
+        async with asyncio.timeout(_SILENCE_SECONDS):
+            await reader.changed.wait()
+    except TimeoutError:
+        return False
+    return True

@@ -1,0 +1,103 @@
+"""Who follows a log, or may come back to: what they have not read is kept for them."""
+
+from __future__ import annotations
+
+import asyncio
+from time import monotonic
+
+from attrs import define, field, frozen
+
+__all__ = ["Reader", "Readers"]
+
+# Both as in openapi.yaml.
+_FIRST_SECONDS = 5.0
+_CUT_SECONDS = 30.0
+
+
+@define(eq=False)
+class Reader:
+    """One who follows: what is before its *offset* is read."""
+
+    offset: int
+    is_slow: bool
+    changed: asyncio.Event = field(factory=asyncio.Event, init=False)
+    began: int = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.began = self.offset
+
+
+@frozen
+class _Absent:
+    """One who is expected to follow from *offset* on, *until* then."""
+
+    offset: int
+    until: float
+
+
+class Readers:
+    """The readers of one log; what was sent may be lost on its way, up to *in_flight* bytes."""
+
+    def __init__(self, in_flight: int) -> None:
+        self._in_flight = in_flight
+        self._present: list[Reader] = []
+        self._absent = [_Absent(0, monotonic() + _FIRST_SECONDS)]
+
+    def __bool__(self) -> bool:
+        """Say whether there is one, or may soon be."""
+        return bool(self._present or self._expected())
+
+    def needed(self) -> int | None:
+        """Return the offset from which on everything is kept for them, None if nothing is."""
+        slowest = self._slowest()
+        return None if slowest is None else slowest - self._in_flight
+
+    def have_read(self, offset: int) -> bool:
+        """Say whether all were sent everything before *offset*."""
+        slowest = self._slowest()
+        return slowest is None or slowest >= offset
+
+    def fast(self) -> Reader | None:
+        """Return the last of those who read as fast as the process writes."""
+        fast = [reader for reader in self._present if not reader.is_slow]
+        return min(fast, key=lambda reader: reader.offset, default=None)
+
+    def patience(self) -> float | None:
+        """Return for how many seconds the next of those is expected who are not there."""
+        return min((a.until - monotonic() for a in self._expected()), default=None)
+
+    def wake(self) -> None:
+        """Tell everyone that the log has changed."""
+        for reader in self._present:
+            reader.changed.set()
+
+    def enter(self, offset: int, *, is_slow: bool) -> Reader:
+        """Let somebody follow from *offset* on, perhaps one who was expected."""
+        expected = [a for a in self._expected() if self._may_be(a.offset, offset)]
+        if expected:
+            self._absent.remove(min(expected, key=lambda a: a.offset))
+        reader = Reader(offset, is_slow)
+        self._present.append(reader)
+        return reader
+
+    def leave(self, reader: Reader, *, is_coming_back: bool) -> None:
+        """Let one go, and expect one who *is_coming_back* for a while."""
+        later = self._present[self._present.index(reader) + 1 :]
+        self._present.remove(reader)
+        is_back = any(self._may_be(reader.offset, other.began) for other in later)
+        if is_coming_back and not is_back:
+            self._absent.append(_Absent(reader.offset, monotonic() + _CUT_SECONDS))
+
+    def _slowest(self) -> int | None:
+        offsets = [r.offset for r in self._present] + [a.offset for a in self._expected()]
+        return min(offsets, default=None)
+
+    def _may_be(self, left: int, came: int) -> bool:
+        """Say whether one who was sent everything before *left* would come back to *came*."""
+        return left - self._in_flight <= came <= left
+
+    def _expected(self) -> list[_Absent]:
+        if self._absent:
+            now = monotonic()
+            self._absent = [a for a in self._absent if a.until > now]
+        return self._absent

@@ -1,0 +1,80 @@
+"""What the processes of a sandbox may use, by setrlimit(2)."""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Mapping
+
+__all__ = ["Limits", "apply", "apply_to", "named", "of_sandbox", "with_room", "within"]
+
+Limits = Mapping[int, tuple[int, int]]
+"""(soft, hard) by the number of a resource."""
+
+_MAX_OPEN_FILES = 65_536
+_WALLS = (resource.RLIMIT_NPROC, resource.RLIMIT_FSIZE)
+
+
+def apply(limits: Limits) -> None:
+    """Set what this process may use, and all that it starts."""
+    for number, limit in limits.items():
+        resource.setrlimit(number, limit)
+
+
+def apply_to(pid: int, processes: int) -> None:
+    """Limit who was there before: by tracing them a command can have them fork."""
+    for number, limit in _of_process(processes).items():
+        resource.prlimit(pid, number, limit)
+
+
+def of_sandbox(processes: int, disk: int) -> Limits:
+    """Return the limits of a sandbox of so many *processes* and bytes of *disk*."""
+    # No single file can be larger than all together may be: that takes no watching.
+    largest = _least(disk, resource.getrlimit(resource.RLIMIT_FSIZE)[1])
+    return {**_of_process(processes), resource.RLIMIT_FSIZE: (largest, largest)}
+
+
+def named(wanted: Mapping[str, tuple[int, int]]) -> Limits:
+    """Return the `ulimits` of a service by their numbers."""
+    return {
+        getattr(resource, f"RLIMIT_{name.upper()}"): (soft, hard)
+        for name, (soft, hard) in wanted.items()
+    }
+
+
+def with_room(own: Limits, wanted: Limits) -> Limits:
+    """Return what the worker has, so that it can give its commands what is wanted for them: no
+    process here may raise a hard limit.
+    """
+    given = {n: (own[n][0], _most(own[n][1], wanted[n][1])) for n in wanted if n in own}
+    return {**own, **{n: limit for n, limit in given.items() if n not in _WALLS}}
+
+
+def within(own: Limits, wanted: Limits) -> Limits:
+    """Return what commands have of *wanted*: nothing beyond the walls of their sandbox."""
+    most_of = {n: own[n][1] for n in _WALLS}
+    return {
+        n: (_least(soft, most_of[n]), _least(hard, most_of[n])) if n in most_of else (soft, hard)
+        for n, (soft, hard) in wanted.items()
+    }
+
+
+def _of_process(processes: int) -> dict[int, tuple[int, int]]:
+    wanted = {
+        resource.RLIMIT_NOFILE: _MAX_OPEN_FILES,
+        # Where the machine pipes dumps to a program, core(5), that runs as its root: nothing but 1
+        # keeps it from it.
+        resource.RLIMIT_CORE: 1,
+        resource.RLIMIT_NPROC: processes,
+    }
+    limits = {n: _least(limit, resource.getrlimit(n)[1]) for n, limit in wanted.items()}
+    return {number: (limit, limit) for number, limit in limits.items()}
+
+
+def _least(one: int, other: int) -> int:
+    """The stricter of two limits."""
+    return max(one, other) if resource.RLIM_INFINITY in (one, other) else min(one, other)
+
+
+def _most(one: int, other: int) -> int:
+    """The laxer of two limits."""
+    return min(one, other) if resource.RLIM_INFINITY in (one, other) else max(one, other)
