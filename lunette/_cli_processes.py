@@ -82,8 +82,8 @@ def add_process_commands(application: "typer.Typer") -> None:
 
     @application.command()
     def logs(
-        sandbox: Annotated[str, typer.Argument()],
-        process: Annotated[str, typer.Argument()],
+        sandbox: Annotated[str, typer.Argument(help="Its id, as `ps` lists it.")],
+        process: Annotated[str, typer.Argument(help="Its id, as `ps SANDBOX` lists it.")],
         follow: Annotated[
             bool, typer.Option("--follow", "-f", help="Go on until the process ends.")
         ] = False,
@@ -93,11 +93,11 @@ def add_process_commands(application: "typer.Typer") -> None:
 
     @application.command()
     def kill(
-        sandbox: Annotated[str, typer.Argument()],
-        process: Annotated[str, typer.Argument()],
+        sandbox: Annotated[str, typer.Argument(help="Its id, as `ps` lists it.")],
+        process: Annotated[str, typer.Argument(help="Its id, as `ps SANDBOX` lists it.")],
         signal: Annotated[
             str | None,
-            typer.Option("--signal", "-s", help="Send this instead, such as TERM.", metavar="NAME"),
+            typer.Option("--signal", "-s", help="Send this instead, such as TERM or 15."),
         ] = None,
     ) -> None:
         """Kill a process and all that it started."""
@@ -191,8 +191,7 @@ def _print(head: Sequence[str], rows: Sequence[tuple[str, ...]], *, quiet: bool)
     if not quiet:
         print_table(head, rows)
         return
-    for row in rows:
-        print(row[0])
+    print("".join(f"{row[0]}\n" for row in rows), end="", flush=True)
 
 
 def _sandbox_row(found: "SandboxInfo") -> tuple[str, ...]:
@@ -228,4 +227,4 @@ async def _kill(
     if signal is None:
         await process.akill()
     else:
-        await process.asignal(signal)
+        await process.asignal(int(signal) if signal.isdecimal() else signal)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
 from collections.abc import AsyncGenerator, Callable, Coroutine
-from contextlib import asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, closing, suppress
 from typing import TYPE_CHECKING, Any
 
 from ._terminal import Inlet, Outlet, Terminal
@@ -18,14 +19,16 @@ if TYPE_CHECKING:
 __all__ = ["OUR_FAULT", "PATIENCE", "STDIN", "attach", "complain", "finish", "show"]
 
 OUR_FAULT = 125  # as `docker run`: what failed was not the command
-_KILLED = 128  # and the signal
-_ENDING = (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM))  # Windows has one
-_SIGPIPE = 13
 PATIENCE = 30.0  # seconds without a server until the session is lost
 _ATTEMPTS = 1000  # more than it has time for
 _REMEDY_SECONDS = 1.0
+_BY_SIGNAL = 128
 STDIN, _STDOUT, _STDERR = range(3)
 _DESCRIPTORS = {"stdout": _STDOUT, "stderr": _STDERR}
+
+
+class _Told(Exception):
+    """What went wrong was said already."""
 
 
 def finish(work: Callable[[], Coroutine[Any, Any, int]], *, fault: int = OUR_FAULT) -> int:
@@ -41,20 +44,17 @@ def finish(work: Callable[[], Coroutine[Any, Any, int]], *, fault: int = OUR_FAU
     try:
         return asyncio.run(_until_ended(work, ended_by))
     except KeyboardInterrupt:
-        return _KILLED + signal.SIGINT
+        return _BY_SIGNAL + signal.SIGINT
     except asyncio.CancelledError:
-        return _KILLED + ended_by[0]
+        return _BY_SIGNAL + ended_by[0]
     except BrokenPipeError:  # nobody reads what is written
-        return _KILLED + _SIGPIPE
+        _give_up_stdout()
+        return _BY_SIGNAL + signal.SIGPIPE
     except (LunetteError, httpx.HTTPError, OSError, ValueError, TypeError, EOFError) as error:
-        complain(error)
-        return fault
-
-
-def complain(what: object) -> None:
-    """Say what is wrong, if anybody is left to read it."""
-    with suppress(OSError):
-        print(f"lunette: {what}", file=sys.stderr)
+        complain(_sentence(error))
+    except _Told:
+        pass
+    return fault
 
 
 async def _until_ended(work: Callable[[], Coroutine[Any, Any, int]], ended_by: list[int]) -> int:
@@ -62,14 +62,36 @@ async def _until_ended(work: Callable[[], Coroutine[Any, Any, int]], ended_by: l
     assert task is not None
 
     def end(number: int) -> None:
+        # Of a window that is closed they come from more than one side: the clean-up goes on.
+        if not ended_by:
+            task.cancel()
         ended_by.append(number)
-        task.cancel()
 
-    for number in _ENDING:
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         if signal.getsignal(number) is not signal.SIG_IGN:  # which is what `nohup` is for
-            with suppress(NotImplementedError):  # Windows
-                loop.add_signal_handler(number, end, number)
+            loop.add_signal_handler(number, end, number)
     return await work()
+
+
+def _give_up_stdout() -> None:
+    """Let what Python still holds back for it, and writes at the end, come to nothing."""
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, _STDOUT)
+    os.close(nothing)
+
+
+def _sentence(error: Exception) -> str:
+    from .errors import SandboxDestroyedError, TransportError
+
+    if isinstance(error, TransportError) and not isinstance(error, SandboxDestroyedError):
+        return f"no connection to the server: {error}"
+    return str(error)
+
+
+def complain(what: str) -> None:
+    """Say what is wrong, if anybody is left to read it."""
+    with suppress(OSError):
+        print(f"lunette: {what}", file=sys.stderr, flush=True)
 
 
 async def attach(
@@ -105,6 +127,7 @@ async def attach(
         async with _taken_over(terminal if interactive else None), _beside(*side):
             await show(followed, terminal=terminal)
         code = await followed.apoll()
+        process.detach()  # nothing is left to kill
         return OUR_FAULT if code is None else code
 
 
@@ -112,13 +135,18 @@ async def attach(
 async def _patient(process: Process) -> AsyncGenerator[Process]:
     """Find *process* once more, by a client that waits for a network to come back.
 
-    What starts and ends it has a user who waits for nothing else.
+    Starting and ending it has a user who waits for nothing else.
     """
-    from . import LunetteClient, RetryPolicy, Sandbox
+    from . import LunetteClient, LunetteError, RetryPolicy, Sandbox
 
     policy = RetryPolicy(attempts=_ATTEMPTS, deadline=PATIENCE, longest_delay=1.0)
-    async with LunetteClient(retry=policy) as client:
-        yield await Sandbox(client, process.sandbox_id).aprocess(process.id)
+    try:
+        async with LunetteClient(retry=policy) as client:
+            yield await Sandbox(client, process.sandbox_id).aprocess(process.id)
+    except LunetteError as error:
+        # Before the clean-up, which may take as long as a server that does not answer.
+        complain(_sentence(error))
+        raise _Told from error
 
 
 async def _run_unseen(sandbox: AsyncSandbox, command: str | list[str]) -> int:
@@ -135,10 +163,11 @@ async def _run_unseen(sandbox: AsyncSandbox, command: str | list[str]) -> int:
 async def show(process: Process, *, follow: bool = True, terminal: Terminal | None = None) -> None:
     """Write what *process* writes to the standard streams, until its end or, else, for now."""
     outlet = Outlet()
-    async for stream, data in process.achunks(follow=follow):
-        if terminal:
-            terminal.note(data)
-        await outlet.write(_DESCRIPTORS[stream], data)
+    async with aclosing(process.achunks(follow=follow)) as chunks:
+        async for stream, data in chunks:
+            if terminal:
+                terminal.note(data)
+            await outlet.write(_DESCRIPTORS[stream], data)
     if process.gaps:
         complain(f"{process.gaps} bytes of output were left out")
 
@@ -159,8 +188,8 @@ async def _taken_over(terminal: Terminal | None) -> AsyncGenerator[None]:
 
 
 async def _feed(process: Process, terminal: Terminal | None) -> None:
-    inlet = Inlet(STDIN)
-    with suppress(BrokenPipeError):  # it reads no more, and may go on
+    # It may read no more, and go on.
+    with closing(Inlet(STDIN)) as inlet, suppress(BrokenPipeError):
         while data := await inlet.read():
             await process.awrite(data)
         if terminal:  # where ^D is a key as any other

@@ -108,7 +108,7 @@ class Terminal:
 
 
 class Inlet:
-    """Reads a descriptor ahead."""
+    """Reads a descriptor ahead, until it is closed."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -116,6 +116,7 @@ class Inlet:
         self._chunks: asyncio.Queue[bytes] = asyncio.Queue()
         self._room = threading.Semaphore(_CHUNKS_AHEAD)
         self._ended = False
+        self._closing, self._closed = os.pipe()
         threading.Thread(target=self._pump, name="lunette input", daemon=True).start()
 
     async def read(self) -> bytes:
@@ -128,19 +129,28 @@ class Inlet:
             found += chunk
         return bytes(found)
 
+    def close(self) -> None:
+        """Leave what comes from now on to others."""
+        os.close(self._closed)
+        self._room.release()
+
     def _pump(self) -> None:
         with suppress(RuntimeError):  # the loop was closed
             while chunk := self._next():
                 self._loop.call_soon_threadsafe(self._chunks.put_nowait, chunk)
             self._loop.call_soon_threadsafe(self._chunks.put_nowait, b"")
+        os.close(self._closing)
 
     def _next(self) -> bytes:
         self._room.acquire()
         while True:
+            ready, _, _ = select.select([self._closing, self._descriptor], [], [])
+            if self._closing in ready:
+                return b""
             try:
                 return os.read(self._descriptor, _CHUNK)
-            except BlockingIOError:  # somebody else made it so
-                select.select([self._descriptor], [], [])
+            except BlockingIOError:  # somebody else was faster
+                continue
             except OSError:  # a terminal that was closed
                 return b""
 

@@ -44,8 +44,8 @@ def lunette(*arguments: str | bytes, **options: Any) -> subprocess.CompletedProc
 @contextlib.contextmanager
 def started(*arguments: str, **options: Any) -> Generator[subprocess.Popen[bytes]]:
     """Start the command, with pipes to it and from it; kill what is left of it."""
-    options = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE) | options
-    process = subprocess.Popen([*LUNETTE, *arguments], **options)
+    pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    process: subprocess.Popen[bytes] = subprocess.Popen([*LUNETTE, *arguments], **pipes | options)
     try:
         yield process
     finally:

@@ -16,6 +16,7 @@ from lunette import PIPE, LunetteClient, Sandbox
 from .command_line import GUARD, LUNETTE, embedded_server, lunette, started
 from .command_line import unconfigured as unconfigured
 from .faults.server import Server, serving
+from .published.server import PublishedServer
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="no engine runs elsewhere yet")
 
@@ -204,7 +205,7 @@ def test_run_says_that_a_disk_is_full(client: LunetteClient) -> None:
     assert done.stderr == b"lunette: [Errno 28] No space left on device\n"
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
 @pytest.mark.parametrize("flags", [(), ("-i",)])
 def test_run_cleans_up_when_it_is_ended(
     number: signal.Signals, flags: tuple[str, ...], client: LunetteClient
@@ -216,6 +217,26 @@ def test_run_cleans_up_when_it_is_ended(
         assert process.wait(GUARD) == 128 + number
         assert process.stderr.read() == b""
     assert not client.list_sandboxes()
+
+
+def test_run_cleans_up_although_it_is_told_twice_to_end(client: LunetteClient) -> None:
+    with started("run", "--", "sh", "-c", "echo ready; exec sleep 1000") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGHUP):
+            process.send_signal(number)
+        assert process.wait(GUARD) in {128 + signal.SIGHUP, 128 + signal.SIGTERM}
+    assert not client.list_sandboxes()
+
+
+def test_run_where_nothing_is_shown_before_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    with PublishedServer() as server:
+        monkeypatch.setenv("LUNETTE_BASE_URL", server.url)
+        monkeypatch.setenv("LUNETTE_API_KEY", server.key)
+        done = lunette("run", "--", "sh", "-c", "echo out; echo err >&2; exit 3")
+        assert (done.returncode, done.stdout, done.stderr) == (3, b"out\n", b"err\n")
+        done = lunette("run", "-i", "--", "cat")
+        assert done.returncode == 125 and done.stderr.startswith(b"lunette: ")
 
 
 def test_run_is_not_ended_by_a_signal_that_its_caller_ignores(client: LunetteClient) -> None:
@@ -275,6 +296,15 @@ def test_ps_lists_processes(sandbox: Sandbox) -> None:
     assert lunette("ps", "--quiet", sandbox.sandbox_id).stdout.decode() == ids
 
 
+def test_ps_that_nobody_reads(sandbox: Sandbox) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with started("ps", stdout=writing) as process:
+        os.close(writing)
+        assert process.wait(GUARD) == 128 + signal.SIGPIPE
+        assert process.stderr is not None and process.stderr.read() == b""
+
+
 def test_logs(sandbox: Sandbox) -> None:
     process = sandbox.start("echo out; echo err >&2; exec sleep 1000")
     lines = process.chunks()
@@ -305,7 +335,7 @@ def test_logs_that_nobody_follows_any_more(sandbox: Sandbox) -> None:
     assert process.poll() is None
 
 
-@pytest.mark.parametrize(("flags", "code"), [((), 137), (("-s", "TERM"), 143)])
+@pytest.mark.parametrize(("flags", "code"), [((), 137), (("-s", "TERM"), 143), (("-s", "2"), 130)])
 def test_kill(flags: tuple[str, ...], code: int, sandbox: Sandbox) -> None:
     process = sandbox.start("echo ready; exec sleep 1000")
     assert next(process.chunks()) == ("stdout", b"ready\n")

@@ -4,6 +4,7 @@ import asyncio
 import io
 import threading
 import warnings
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import anyio
@@ -13,7 +14,7 @@ import pytest
 
 from lunette import errors
 from lunette._connection import Connection
-from lunette._io import AsyncIO, BlockingIO, Body, run
+from lunette._io import AsyncIO, BlockingIO, Body, iterate, run
 from lunette._loops import current_loop
 
 
@@ -128,6 +129,62 @@ def test_a_stream_of_an_error_is_that_error() -> None:
         run(refused(over(handler)))
     with pytest.raises(FileNotFoundError, match="/w/a"):
         asyncio.run(refused(async_over(handler)))
+
+
+def pieces() -> Any:
+    yield from [b"a", b"b" * 300_000, b"c"]
+
+
+async def sizes(io: Any, live: bool) -> list[int]:
+    async with io.stream(GET, live=live) as incoming:
+        return [len(chunk) async for chunk in incoming.chunks]
+
+
+async def slowly() -> Any:
+    for piece in pieces():
+        yield piece
+
+
+def test_a_live_stream_is_handed_out_as_it_comes() -> None:
+    def handler(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, content=pieces())
+
+    def async_handler(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, content=slowly())
+
+    assert run(sizes(over(handler), True)) == [1, 300_000, 1]
+    assert asyncio.run(sizes(async_over(async_handler), True)) == [1, 300_000, 1]
+    assert asyncio.run(sizes(async_over(async_handler), False)) == [262_144, 37_858]
+
+
+def test_a_live_stream_may_be_silent_for_a_while() -> None:
+    async def waits(io: Any) -> list[float]:
+        async with io.stream(GET, live=True) as incoming:
+            timeout = incoming.response.request.extensions["timeout"]
+            return [timeout["connect"], timeout["read"]]
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200)
+
+    assert run(waits(over(handler, timeout=3.0))) == [3.0, 45.0]
+    assert asyncio.run(waits(async_over(handler, timeout=3.0))) == [3.0, 45.0]
+
+
+def test_iterate_yields_what_the_operation_does() -> None:
+    closed: list[str] = []
+
+    async def operation() -> AsyncGenerator[int]:
+        try:
+            yield 1
+            yield 2
+        finally:
+            closed.append("operation")
+
+    assert list(iterate(operation())) == [1, 2]
+    for item in iterate(operation()):
+        assert item == 1
+        break
+    assert len(closed) == 2
 
 
 def test_httpx_errors_become_ours_in_the_body_too() -> None:

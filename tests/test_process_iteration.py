@@ -92,9 +92,9 @@ async def has_gone(server: Silent) -> None:
     assert await anyio.to_thread.run_sync(server.reader_has_gone)
 
 
-def in_loop(server: Silent, body: Callable[[Process], Any], backend: str) -> None:
+def in_loop(server: Silent, body: Callable[[Process], Any], backend: str, **options: Any) -> None:
     async def main() -> None:
-        async with LunetteClient(base_url=server.url) as client:
+        async with LunetteClient(base_url=server.url, **options) as client:
             await body(await Sandbox(client, "s1").aprocess("p1"))
         gc.collect()
 
@@ -130,14 +130,17 @@ def test_an_error_in_a_loop_closes_its_connection(server: Silent) -> None:
 
 
 @AWAITED
-def test_leaving_an_awaited_loop_closes_its_connection(server: Silent, iteration: Any) -> None:
+@pytest.mark.parametrize("transport", [None, "aiohttp"])
+def test_leaving_an_awaited_loop_closes_its_connection(
+    server: Silent, iteration: Any, transport: Any
+) -> None:
     async def body(process: Process) -> None:
         for _ in range(2):
             async for _ in iteration(process):
                 break
             await has_gone(server)
 
-    in_loop(server, body, "asyncio")
+    in_loop(server, body, "asyncio", transport=transport)
 
 
 @BACKENDS

@@ -8,6 +8,7 @@ import struct
 import termios
 import threading
 from collections.abc import Callable, Coroutine, Generator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,24 @@ def test_size(pty: Pty) -> None:
 
 def test_size_of_no_terminal(pipe: tuple[int, int]) -> None:
     assert Terminal(pipe[0]).size() == (24, 80)
+
+
+@pytest.mark.parametrize(
+    ("shown", "leaves"),
+    [
+        ([b"plain"], False),
+        ([b"\x1b[?1049h", b"text"], True),
+        ([b"text\x1b[?10", b"47h" + 100 * b"text"], True),
+        ([b"\x1b[?1049h\x1b[?1049l"], False),
+        ([b"\x1b[?47h", b"\x1b[?2004h", b"\x1b[?47l"], False),
+    ],
+)
+def test_remedy(shown: list[bytes], leaves: bool) -> None:
+    terminal = Terminal(0)
+    for data in shown:
+        terminal.note(data)
+    remedy = terminal.remedy()
+    assert (b"\x1b[?1049l" in remedy) is leaves and b"\x1b[?25h" in remedy
 
 
 def test_resizes(pty: Pty) -> None:
@@ -185,11 +204,11 @@ def test_inlet_reads_all_in_order(pipe: tuple[int, int]) -> None:
 
     async def body() -> None:
         found = bytearray()
-        inlet = Inlet(reading)
-        while len(found) < len(sent):
-            chunk = await inlet.read()
-            assert chunk
-            found += chunk
+        with closing(Inlet(reading)) as inlet:
+            while len(found) < len(sent):
+                chunk = await inlet.read()
+                assert chunk
+                found += chunk
         assert found == sent
 
     thread = threading.Thread(target=write)
@@ -200,16 +219,16 @@ def test_inlet_reads_all_in_order(pipe: tuple[int, int]) -> None:
 
 def test_inlet_gives_together_what_came_meanwhile(pipe: tuple[int, int]) -> None:
     async def body() -> None:
-        inlet = Inlet(pipe[0])
-        os.write(pipe[1], b"a")
-        assert await inlet.read() == b"a"
-        keys = bytes(range(200))
-        for key in keys:
-            os.write(pipe[1], bytes([key]))
-        found = [await inlet.read()]
-        while sum(map(len, found)) < len(keys):
-            found.append(await inlet.read())
-        assert b"".join(found) == keys and len(found) < 20
+        with closing(Inlet(pipe[0])) as inlet:
+            os.write(pipe[1], b"a")
+            assert await inlet.read() == b"a"
+            keys = bytes(range(200))
+            for key in keys:
+                os.write(pipe[1], bytes([key]))
+            found = [await inlet.read()]
+            while sum(map(len, found)) < len(keys):
+                found.append(await inlet.read())
+            assert b"".join(found) == keys and len(found) < 20
 
     on_a_loop(body)
 
@@ -233,6 +252,19 @@ def test_inlet_reads_no_further_than_it_must(pipe: tuple[int, int]) -> None:
         found = 0
         while found < written:
             found += len(await inlet.read())
+        inlet.close()
+
+    on_a_loop(body)
+
+
+def test_inlet_that_is_closed_leaves_what_comes_to_others(pipe: tuple[int, int]) -> None:
+    async def body() -> None:
+        with closing(Inlet(pipe[0])) as inlet:
+            os.write(pipe[1], b"ours")
+            assert await inlet.read() == b"ours"
+        os.write(pipe[1], b"others")
+        assert await inlet.read() == b""
+        assert os.read(pipe[0], 10) == b"others"
 
     on_a_loop(body)
 
@@ -242,8 +274,7 @@ def test_inlet_of_a_file_and_its_end(tmp_path: Path) -> None:
     path.write_bytes(b"content")
 
     async def body() -> None:
-        with path.open("rb", buffering=0) as file:
-            inlet = Inlet(file.fileno())
+        with path.open("rb", buffering=0) as file, closing(Inlet(file.fileno())) as inlet:
             assert await inlet.read() == b"content"
             assert await inlet.read() == b""
             assert await inlet.read() == b""
@@ -255,22 +286,22 @@ def test_inlet_of_a_descriptor_that_does_not_block(pipe: tuple[int, int]) -> Non
     os.set_blocking(pipe[0], False)
 
     async def body() -> None:
-        inlet = Inlet(pipe[0])
-        reading = asyncio.ensure_future(inlet.read())
-        await asyncio.sleep(0)
-        os.write(pipe[1], b"late")
-        assert await reading == b"late"
+        with closing(Inlet(pipe[0])) as inlet:
+            reading = asyncio.ensure_future(inlet.read())
+            await asyncio.sleep(0)
+            os.write(pipe[1], b"late")
+            assert await reading == b"late"
 
     on_a_loop(body)
 
 
 def test_inlet_of_a_terminal_that_goes_away(pty: Pty) -> None:
     async def body() -> None:
-        inlet = Inlet(pty.slave)
-        os.write(pty.master, b"line\n")
-        assert await inlet.read() == b"line\n"
-        os.close(pty.master)
-        assert await inlet.read() == b""
+        with closing(Inlet(pty.slave)) as inlet:
+            os.write(pty.master, b"line\n")
+            assert await inlet.read() == b"line\n"
+            os.close(pty.master)
+            assert await inlet.read() == b""
 
     on_a_loop(body)
 
@@ -283,9 +314,9 @@ def test_outlet_does_not_hold_up_the_loop(pipe: tuple[int, int]) -> None:
         first = asyncio.ensure_future(outlet.write(pipe[1], sent))
         second = asyncio.ensure_future(outlet.write(pipe[1], b"end"))
         found = bytearray()
-        inlet = Inlet(pipe[0])
-        while len(found) < len(sent) + 3:
-            found += await inlet.read()
+        with closing(Inlet(pipe[0])) as inlet:
+            while len(found) < len(sent) + 3:
+                found += await inlet.read()
         await asyncio.gather(first, second)
         assert found == sent + b"end"
 
@@ -341,10 +372,10 @@ def test_outlet_of_a_descriptor_that_does_not_block(pipe: tuple[int, int]) -> No
 
     async def body() -> None:
         writing = asyncio.ensure_future(Outlet().write(pipe[1], sent))
-        inlet = Inlet(pipe[0])
         found = bytearray()
-        while len(found) < len(sent):
-            found += await inlet.read()
+        with closing(Inlet(pipe[0])) as inlet:
+            while len(found) < len(sent):
+                found += await inlet.read()
         await writing
         assert found == sent
 

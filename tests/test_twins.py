@@ -19,7 +19,7 @@ VERBS = {
 }
 ITERATED = [(Process, "chunks"), (Process, "lines")]
 # It does nothing that could be awaited.
-SINGLE = {Process: {"detach"}}
+SINGLE: dict[type, set[str]] = {Process: {"detach"}}
 PAIRS = [(owner, verb) for owner, verbs in VERBS.items() for verb in verbs.split()]
 OVERRIDDEN = [
     (AsyncLunetteClient, "close"),

@@ -52,10 +52,10 @@ class Events:
         # A comment is a field without a name.
         colon = line.find(b":")
         name = line if colon < 0 else line[:colon]
-        # A view: what a process wrote is most of an event, and large.
-        value = memoryview(line)[len(name) + 1 :]
-        if value[:1] == b" ":
-            value = value[1:]
+        start = len(name) + 1
+        if line[start : start + 1] == b" ":
+            start += 1
+        value = memoryview(line)[start:]  # not copied: most of an event is what a process wrote
         if name == b"data":
             self._data.append(value)
             self._grow(len(value))

@@ -163,10 +163,9 @@ async def _new(io: IO, output: Output, follow: bool) -> AsyncGenerator[Chunk]:
             async with io.stream(_request(output, follow), live=True) as incoming:
                 connected = True
                 pauses.begin()
-                async with aclosing(_chunks(incoming, output)) as chunks:
+                async with aclosing(_chunks(incoming, output, reader)) as chunks:
                     async for chunk in chunks:
                         yield chunk
-                        _check_reader(output, reader)
             if not follow:
                 return
         except errors.TransportError as error:
@@ -178,12 +177,13 @@ async def _new(io: IO, output: Output, follow: bool) -> AsyncGenerator[Chunk]:
             await io.sleep(pauses.next())
 
 
-async def _chunks(incoming: Incoming, output: Output) -> AsyncGenerator[Chunk]:
+async def _chunks(incoming: Incoming, output: Output, reader: object) -> AsyncGenerator[Chunk]:
     """Yield what comes over one connection."""
     events = Events()
     try:
         async for data in incoming.chunks:
             for event in events.feed(data):
+                _check_reader(output, reader)
                 if event.kind == "error":
                     raise _error(event, incoming.response)
                 chunk = output.take(event)

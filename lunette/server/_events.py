@@ -24,6 +24,11 @@ __all__ = ["Events"]
 
 # As in openapi.yaml.
 _SILENCE_SECONDS = 15.0
+_HEADERS = {
+    "content-type": "text/event-stream",
+    "cache-control": "no-store, no-transform",
+    "x-accel-buffering": "no",
+}
 _COMMENT = b":\n\n"
 # What is made at once takes less than a millisecond of the loop's time.
 _MOST_EVENTS = 256
@@ -33,13 +38,10 @@ _NAMES = {1: b"stdout", 2: b"stderr"}
 class Events(Response):
     """What a process writes from *offset* on; without *following*, as far as that is now."""
 
-    media_type = "text/event-stream"
-
     def __init__(self, started: Started, offset: int, *, following: bool) -> None:
         super().__init__()
         del self.headers["content-length"]
-        self.headers["cache-control"] = "no-store, no-transform"
-        self.headers["x-accel-buffering"] = "no"
+        self.headers.update(_HEADERS)
         self._started = started
         self._log = started.log
         self._offset = offset

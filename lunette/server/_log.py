@@ -59,7 +59,7 @@ class Log:
         self._lost: dict[Stream, int] = {1: 0, 2: 0}
         self._room = asyncio.Event()
         self._is_unbounded = False
-        self._is_dropped = False
+        self.is_dropped = False
         self._is_full_disk = False
         self._writing: asyncio.Task[None] | None = None
 
@@ -70,7 +70,7 @@ class Log:
 
     def write(self, stream: Stream, data: bytes) -> None:
         """Add what the process wrote; wait for `room` before it writes more."""
-        if self._is_dropped:
+        if self.is_dropped:
             return
         rest = memoryview(data)
         while rest:
@@ -90,15 +90,18 @@ class Log:
         self._room.set()
 
     def finish(self) -> None:
-        """Nothing is written any more."""
+        """Nothing is written any more; it may be said again."""
+        if self.ended:
+            return
         self.ended = self._is_unbounded = True
+        self.readers.expect_last()
         self._room.set()
         self.readers.wake()
         self._begin_to_write()
 
     def drop(self) -> list[Path]:
         """Drop everything, and return the files that are to be removed."""
-        self._is_dropped = True
+        self.is_dropped = True
         self._blocks.clear()
         self._memory = 0
         self._room.set()
@@ -174,7 +177,7 @@ class Log:
     def _has_room(self) -> bool:
         while self.size > self._limit and self._may_drop(self._spool.droppable):
             self._spool.drop_oldest()
-        if self._is_unbounded or self._is_dropped:
+        if self._is_unbounded or self.is_dropped:
             return True
         return self.size <= self._limit and self._memory <= 2 * self._memory_bytes
 

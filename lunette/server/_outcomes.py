@@ -11,6 +11,7 @@ from starlette.responses import Response
 from lunette.server._json import answer_large
 from lunette.server._problems import Problem
 from lunette.server._run import Run
+from lunette.server._started import Started
 from lunette.server.output import Outcome
 from lunette.server.store import KnownCommand
 
@@ -19,11 +20,15 @@ __all__ = ["answer_outcome", "answer_process", "outcome_of"]
 _LARGE = 256 * 1024
 
 
-async def outcome_of(found: Run | KnownCommand, wait: float | None) -> Outcome | None:
+async def outcome_of(
+    found: Run | KnownCommand, wait: float | None, started: Started | None = None
+) -> Outcome | None:
     """Return how a command ended, or None if it still runs after *wait* seconds."""
     if isinstance(found, Run):
         return await found.outcome(wait)
     outcome = await found.outcome()
+    if outcome is None and started is not None:
+        outcome = await started.outcome_again()
     if outcome is None:
         detail = "the command was started, but how it ended is not known any more"
         raise Problem(409, "outcome_expired", detail)

@@ -6,14 +6,16 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from attrs import evolve
+
 from lunette.server._clock import Clock
 from lunette.server._log import Gap, Log
 from lunette.server._run import seen
 from lunette.server._segments import Block, Stored, Stream, read_block
 from lunette.server.engines.protocol import Exit, Process
-from lunette.server.output import Output
+from lunette.server.output import Outcome, Output
 
-__all__ = ["outputs", "pump"]
+__all__ = ["pump", "with_output"]
 
 
 async def pump(process: Process, log: Log, seconds: float | None) -> tuple[Exit, bool]:
@@ -38,12 +40,16 @@ async def pump(process: Process, log: Log, seconds: float | None) -> tuple[Exit,
     return exit_, clock is not None and clock.timed_out(exit_)
 
 
-async def outputs(log: Log, limit: int) -> Mapping[Stream, Output]:
-    """Return the two ends of each stream, as far as the log still has them."""
+async def with_output(outcome: Outcome, log: Log, limit: int) -> Outcome:
+    """Return *outcome* with the two ends of each stream, as far as the log still has them."""
     content = log.content()
     if all(isinstance(piece, Block) for piece in content):
-        return _outputs(content, log.lost(), limit)
-    return await asyncio.to_thread(_outputs, content, log.lost(), limit)
+        found = _outputs(content, log.lost(), limit)
+    else:
+        found = await asyncio.to_thread(_outputs, content, log.lost(), limit)
+    stdout, stderr = found[1].kept(), found[2].kept()
+    truncated = log.end - len(stdout) - len(stderr)
+    return evolve(outcome, stdout=stdout, stderr=stderr, truncated=truncated)
 
 
 def _outputs(

@@ -41,11 +41,21 @@ class Readers:
     def __init__(self, in_flight: int) -> None:
         self._in_flight = in_flight
         self._present: list[Reader] = []
-        self._absent = [_Absent(0, monotonic() + _FIRST_SECONDS)]
+        self._absent: list[_Absent] = []
+        self.expect_first()
 
     def __bool__(self) -> bool:
         """Say whether there is one, or may soon be."""
         return bool(self._present or self._expected())
+
+    def expect_first(self) -> None:
+        """Expect one from now on, whose process has just begun."""
+        if not self._present:
+            self._absent = [_Absent(0, monotonic() + _FIRST_SECONDS)]
+
+    def expect_last(self) -> None:
+        """Expect one for a while, whose process has ended."""
+        self._absent.append(_Absent(0, monotonic() + _CUT_SECONDS))
 
     def needed(self) -> int | None:
         """Return the offset from which on everything is kept for them, None if nothing is."""

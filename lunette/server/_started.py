@@ -10,6 +10,7 @@ from attrs import define, evolve, field
 from lunette.server._input import Input
 from lunette.server._log import Log
 from lunette.server._problems import Problem, as_problem
+from lunette.server._pump import with_output
 from lunette.server._run import Run, seen
 from lunette.server.engines.protocol import Process
 from lunette.server.output import Outcome
@@ -35,6 +36,7 @@ class Started(Run):
     name: str | None = field(kw_only=True)
     takes_input: bool = field(kw_only=True)
     has_terminal: bool = field(kw_only=True)
+    output_limit: int = field(kw_only=True)
     ending: Outcome | None = field(default=None, init=False)  # without what it wrote
     problem: Problem | None = field(default=None, init=False)
     _ready: asyncio.Future[None] = field(factory=_future, init=False)
@@ -72,6 +74,17 @@ class Started(Run):
         """Tell who waits that there is nothing more to wait for."""
         if not self._ready.done():
             self._ready.set_result(None)
+            self.log.readers.expect_first()
+
+    async def with_output(self, outcome: Outcome) -> Outcome:
+        """Return *outcome* with what the process wrote."""
+        return await with_output(outcome, self.log, self.output_limit)
+
+    async def outcome_again(self) -> Outcome | None:
+        """Return the outcome once more, for as long as there is a log to make it from."""
+        if self.ending is None or self.log.is_dropped:
+            return None
+        return await self.with_output(self.ending)
 
     def end(self, outcome: Outcome) -> None:
         super().end(outcome)

@@ -19,10 +19,9 @@ from lunette.server._bodies import parse_json, raw, read_json, read_json_body, r
 from lunette.server._events import Events
 from lunette.server._input import Input, closed
 from lunette.server._json import answer, answer_large
-from lunette.server._log import Log
 from lunette.server._outcomes import answer_process, outcome_of
 from lunette.server._problems import Problem
-from lunette.server._pump import outputs, pump
+from lunette.server._pump import pump
 from lunette.server._resource import Resource
 from lunette.server._run import Run, seen
 from lunette.server._started import Started
@@ -75,8 +74,8 @@ class Processes:
         _contract.check_query("get_process", request)
         sandbox_id, key = _ids(request)
         found = self._found(sandbox_id, key)
-        outcome = await outcome_of(found, queried_wait(request))
         started = self._registry.runs(sandbox_id).started(key)
+        outcome = await outcome_of(found, queried_wait(request), started)
         if outcome is None:
             return answer(started.describe() if started else _bare(key, "running"))
         known = started.describe() if started else _bare(key, "ended")
@@ -120,6 +119,7 @@ class Processes:
             name=body.get("name"),
             takes_input=body.get("interactive", False) or "tty" in body,
             has_terminal="tty" in body,
+            output_limit=int(body.get("output_limit", OUTPUT_LIMIT)),
         )
         sandbox.runs.start(started)
         work = sandbox.runs.follow(started, self._live(sandbox, started, body, stdin))
@@ -134,17 +134,26 @@ class Processes:
     ) -> Outcome:
         engine, _, handle = await self._registry.running(sandbox.id)
         command = command_of(body, sandbox.spec.sandbox.environment, stdin)
-        limit = int(body.get("output_limit", OUTPUT_LIMIT))
         begun = monotonic()
         with self._registry.work_in(sandbox):
             try:
                 process = await self._starting.start(engine, handle, command)
             except CommandNotRunnableError as error:
                 run.log.write(2, f"{error}\n".encode())
-                return await _outcome(run.log, limit, Exit(code=error.exit_code), begun)
-            await run.started(process)
-            exit_, timed_out = await pump(process, run.log, body.get("timeout"))
-            return await _outcome(run.log, limit, exit_, begun, timed_out=timed_out)
+                exit_, timed_out = Exit(code=error.exit_code), False
+            else:
+                await run.started(process)
+                exit_, timed_out = await pump(process, run.log, body.get("timeout"))
+            duration = round(monotonic() - begun, 6)
+            run.log.finish()
+            return await run.with_output(
+                Outcome(
+                    exit_code=exit_.code,
+                    signal=exit_.signal,
+                    timed_out=timed_out,
+                    duration=duration,
+                )
+            )
 
     async def _kill(self, request: Request) -> Response:
         _contract.check_parameters("kill_process", request.path_params)
@@ -171,7 +180,7 @@ class Processes:
         given = _contract.check_query("write_input", request)
         require_media_type(request, "application/octet-stream", "")
         data = b"".join([chunk async for chunk in raw(request, INPUT_CHUNK)])
-        started = await self._started(request)
+        started = await self._usable(request)
         if not started.takes_input:
             raise closed("it was started without 'interactive' and 'tty'")
         end, wait = given.get("end", False), float(given.get("wait", 0))
@@ -183,7 +192,7 @@ class Processes:
     async def _signal(self, request: Request) -> Response:
         given = _contract.check_query("signal_process", request)
         number = _signal_number((await read_json(request, "signal_process"))["signal"])
-        started = await self._started(request)
+        started = await self._usable(request)
         if number == signal.SIGKILL:
             return await self._kill(request)
         with self._registry.work_in(self._sandbox(request)):
@@ -193,13 +202,20 @@ class Processes:
     async def _resize(self, request: Request) -> Response:
         _contract.check_query("resize_terminal", request)
         size = terminal_size(await read_json(request, "resize_terminal"))
-        started = await self._started(request)
+        started = await self._usable(request)
         if not started.has_terminal:
             raise Problem(422, "not_supported", "the process has no terminal", key="tty")
         with self._registry.work_in(self._sandbox(request)):
             if started.process is not None:
                 await started.process.resize(size)
         return Response(status_code=204)
+
+    async def _usable(self, request: Request) -> Started:
+        """Return a process that was started; raise what its sandbox came to."""
+        started = await self._started(request)
+        if started.problem is not None:
+            raise started.problem.again()
+        return started
 
     def _sandbox(self, request: Request) -> Sandbox:
         return self._registry.get(request.path_params["sandbox_id"])
@@ -232,24 +248,6 @@ def _ids(request: Request) -> tuple[str, str]:
 
 def _bare(key: str, state: str) -> dict[str, Any]:
     return {"process_id": key, "state": state}
-
-
-async def _outcome(
-    log: Log, limit: int, exit_: Exit, begun: float, *, timed_out: bool = False
-) -> Outcome:
-    duration = round(monotonic() - begun, 6)
-    log.finish()
-    found = await outputs(log, limit)
-    stdout, stderr = found[1].kept(), found[2].kept()
-    return Outcome(
-        stdout=stdout,
-        stderr=stderr,
-        exit_code=exit_.code,
-        signal=exit_.signal,
-        timed_out=timed_out,
-        truncated=log.end - len(stdout) - len(stderr),
-        duration=duration,
-    )
 
 
 async def _while_connected(request: Request, work: Coroutine[Any, Any, int]) -> int:

@@ -22,6 +22,7 @@ _KEPT_BYTES = 64 * 1024 * 1024
 _KEPT_KEYS = 100_000
 # What a small outcome takes beside its output.
 _OVERHEAD = 512
+_DROP_AGAIN_SECONDS = 5.0
 # What an ended process takes beside its command and its log.
 _PROCESS_OVERHEAD = 4096
 
@@ -45,6 +46,7 @@ class Runs:
         # What the log of each takes that has ended; the oldest first.
         self._logs: dict[str, int] = {}
         self._kept_logs = 0
+        self._dropping: asyncio.TimerHandle | None = None
 
     def join(self, key: str, body: bytes) -> Run | KnownCommand | None:
         """Return the command of *key* that runs or has ended; raise the problem of a key that
@@ -100,6 +102,7 @@ class Runs:
         key = run.key
         if key in self._keys:  # it is a day old, and begins anew
             self._uncount(key)
+            self._forget_started(key)
             self._store.release(self._sandbox_id, key)
             del self._keys[key]
         try:
@@ -120,6 +123,7 @@ class Runs:
         except BaseException as error:
             run.fail(error)
             self._abandon(run)
+            self._count_log(run.key)
             raise
         finally:
             run.process = None  # with its pipes and what it was told to read
@@ -140,6 +144,8 @@ class Runs:
     def forget(self) -> None:
         """Forget every key: the sandbox is gone."""
         self._store.forget_commands(self._sandbox_id)
+        if self._dropping is not None:
+            self._dropping.cancel()
         for key in list(self._started):
             self._forget_started(key)
 
@@ -184,13 +190,13 @@ class Runs:
         while self._keys[oldest] <= now or len(self._keys) > _KEPT_KEYS:
             if oldest not in self._running:
                 self._uncount(oldest)
+                self._forget_started(oldest)
                 self._store.release(self._sandbox_id, oldest)
             del self._keys[oldest]
             oldest = next(iter(self._keys))
 
     def _uncount(self, key: str) -> bytes | None:
         """Stop counting the outcome of *key*, if there is one; return the digest of its request."""
-        self._forget_started(key)
         size, body = self._outcomes.pop(key, (0, None))
         self._kept -= size
         return body
@@ -202,15 +208,26 @@ class Runs:
             raise started.problem.again()
 
     def _count_log(self, key: str) -> None:
-        """Keep the log of a process that has ended, and drop the oldest that nobody follows."""
+        """Count the log of a process that has ended."""
         started = self._started.get(key)
-        if started is None:
-            return
-        self._logs[key] = started.log.size + _PROCESS_OVERHEAD + started.command_size
-        self._kept_logs += self._logs[key]
-        for oldest in list(self._logs) if self._kept_logs > self._store.logs_limit else ():
-            if self._kept_logs > self._store.logs_limit and not self._started[oldest].log.readers:
-                self._drop_log(oldest)
+        if started is not None:
+            self._logs[key] = started.log.size + _PROCESS_OVERHEAD + started.command_size
+            self._kept_logs += self._logs[key]
+            self._drop_logs()
+
+    def _drop_logs(self) -> None:
+        """Drop the oldest logs where they are too much, but for those that somebody needs."""
+        if self._dropping is not None:
+            self._dropping.cancel()
+            self._dropping = None
+        for key in list(self._logs):
+            if self._kept_logs <= self._store.logs_limit:
+                return
+            if not self._started[key].log.readers:
+                self._drop_log(key)
+        if self._kept_logs > self._store.logs_limit:
+            loop = asyncio.get_running_loop()
+            self._dropping = loop.call_later(_DROP_AGAIN_SECONDS, self._drop_logs)
 
     def _drop_log(self, key: str) -> None:
         self._kept_logs -= self._logs.pop(key, 0)

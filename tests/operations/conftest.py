@@ -14,7 +14,7 @@ from lunette._io import Body, Incoming, Profile, Request
 
 
 class ScriptedIO:
-    """`IO` in which nothing waits and no time passes."""
+    """`IO` in which nothing waits and no time passes; it has one request open at a time."""
 
     def __init__(self, *answers: httpx.Response | BaseException) -> None:
         self.answers = list(answers)
@@ -22,7 +22,7 @@ class ScriptedIO:
         self.requests: list[Request] = []
         self.uploaded = b""
         self.patient = False
-        self.closed = 0
+        self.open = self.closed = 0
         self.profile = Profile(published=False)
         self.timeout = 60.0
 
@@ -41,10 +41,12 @@ class ScriptedIO:
     @asynccontextmanager
     async def stream(self, request: Request, *, live: bool = False) -> AsyncGenerator[Incoming]:
         response = self._answer(request)
+        self.open += 1
         try:
             yield Incoming(response, self._chunks(response))
         finally:
             response.close()
+            self.open -= 1
             self.closed += 1
 
     async def sleep(self, seconds: float) -> None:
@@ -58,6 +60,7 @@ class ScriptedIO:
         await cleanup(self)
 
     def _answer(self, request: Request) -> httpx.Response:
+        assert self.open == 0
         self.diary.append(f"{request['method']} {request['url']}")
         self.requests.append(request)
         answer = self.answers.pop(0)

@@ -216,13 +216,15 @@ def test_leaving_early_closes_the_answer_at_once(scripted: Any) -> None:
 
 def test_two_loops_at_once_are_refused(scripted: Any) -> None:
     parts = stdout(b"a", 1), stdout(b"b", 2), exited(2)
-    io, output = scripted(live(*parts), live(*parts[1:])), new()
-    one, other = iterate(follow(io, output)), iterate(follow(io, output))
+    output = new()
+    one = iterate(follow(scripted(live(*parts)), output))
+    other = iterate(follow(scripted(live(*parts[1:])), output))
     assert next(one) == ("stdout", b"a")
     assert next(other) == ("stdout", b"b")
     with pytest.raises(RuntimeError, match="iterated twice at once"):
         next(one)
     assert list(other) == []
+    assert output.offset == 2
 
 
 # Lines

@@ -35,6 +35,9 @@ from lunette.server.images.image import Progress
 _KEYS = "image command entrypoint working_dir environment hostname labels network_mode"
 
 
+_STREAMS: tuple[Literal[1, 2], ...] = (1, 2)
+
+
 class HostEngine:
     """Sandboxes are directories; a test may set the attributes below to make it misbehave."""
 
@@ -121,25 +124,30 @@ class HostEngine:
         if command.terminal is not None:
             raise NotSupportedError("tty", "no terminals here")
         reading, writing = os.pipe2(os.O_CLOEXEC)
+        outputs = [os.pipe2(os.O_CLOEXEC) for _ in range(2)]
         try:
             child = await asyncio.create_subprocess_exec(
                 *command.argv,
                 cwd=cwd,
                 env={"PATH": os.environ["PATH"], **command.env},
                 stdin=reading,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
+                # Not PIPE: asyncio tells of an end only when all output is taken.
+                stdout=outputs[0][1],
+                stderr=outputs[1][1],
                 start_new_session=True,
             )
-        except FileNotFoundError:
-            os.close(writing)
-            raise CommandNotRunnableError(127, f"{command.argv[0]}: not found") from None
-        except PermissionError:
-            os.close(writing)
+        except OSError as error:
+            for fd in (writing, *(ends[0] for ends in outputs)):
+                os.close(fd)
+            if isinstance(error, FileNotFoundError):
+                raise CommandNotRunnableError(127, f"{command.argv[0]}: not found") from None
             raise CommandNotRunnableError(126, f"{command.argv[0]}: not executable") from None
         finally:
-            os.close(reading)
-        process = HostProcess(handle.sandbox_id, child, HostInput(writing))
+            for fd in (reading, *(ends[1] for ends in outputs)):
+                os.close(fd)
+        process = HostProcess(
+            handle.sandbox_id, child, HostInput(writing), [ends[0] for ends in outputs]
+        )
         process.input.begin(command.stdin or b"", stays_open=command.interactive)
         self.processes.append(process)
         return process
@@ -226,7 +234,7 @@ class HostInput:
             self.close()
 
     async def write(self, data: bytes) -> int:
-        if self._beginning is not None:
+        if self._beginning is not None and not self._beginning.done():
             await asyncio.wait([self._beginning])
         return await self._write(data)
 
@@ -246,8 +254,13 @@ class HostInput:
 
 class HostProcess:
     def __init__(
-        self, sandbox_id: str, child: asyncio.subprocess.Process, stdin: HostInput
+        self,
+        sandbox_id: str,
+        child: asyncio.subprocess.Process,
+        stdin: HostInput,
+        outputs: list[int],
     ) -> None:
+        self._outputs = outputs
         self.sandbox_id = sandbox_id
         self.input = stdin
         self.signals: list[int] = []
@@ -257,14 +270,19 @@ class HostProcess:
 
     async def output(self) -> AsyncIterator[tuple[Literal[1, 2], bytes]]:
         queue: asyncio.Queue[tuple[Literal[1, 2], bytes] | None] = asyncio.Queue(4)
-        assert self._child.stdout is not None and self._child.stderr is not None
-        readers = [
-            asyncio.create_task(_pump(1, self._child.stdout, queue)),
-            asyncio.create_task(_pump(2, self._child.stderr, queue)),
-        ]
-        for _ in readers:
-            while (item := await queue.get()) is not None:
-                yield item
+        loop = asyncio.get_running_loop()
+        async with contextlib.AsyncExitStack() as opened:
+            for number, fd in zip(_STREAMS, self._outputs, strict=True):
+                reader = asyncio.StreamReader()
+                protocol = asyncio.StreamReaderProtocol(reader)
+                file = os.fdopen(fd, "rb", 0)
+                transport, _ = await loop.connect_read_pipe(lambda p=protocol: p, file)  # type: ignore[misc]
+                opened.callback(transport.close)
+                pump = asyncio.create_task(_pump(number, reader, queue))
+                opened.callback(pump.cancel)
+            for _ in _STREAMS:
+                while (item := await queue.get()) is not None:
+                    yield item
 
     async def wait(self) -> Exit:
         code = await self._child.wait()

@@ -8,6 +8,8 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
+from ..embedded import until
+
 _CHUNK = 65536
 
 
@@ -19,7 +21,7 @@ class Network:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         self.connections = 0
-        """How many were made, also of those that came to nothing."""
+        self._before = 0
         self._is_whole = True
         self._is_mute = False
         self._lock = threading.Lock()
@@ -45,6 +47,7 @@ class Network:
         """Cut every connection, and those that are made from now on."""
         with self._lock:
             self._is_whole = False
+            self._before = self.connections
             for end in self._ends:
                 with suppress(OSError):  # cut already
                     end.shutdown(socket.SHUT_RDWR)
@@ -57,6 +60,10 @@ class Network:
     def mute(self) -> None:
         """Accept connections from now on, but never answer."""
         self._is_mute = True
+
+    def wait_for(self, connections: int) -> None:
+        """Wait until so many more connections are made than there were when it was last cut."""
+        until(lambda: self.connections >= self._before + connections)
 
     def _accept(self) -> None:
         threads: list[threading.Thread] = []

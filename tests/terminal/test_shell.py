@@ -7,6 +7,7 @@ import signal
 
 from lunette import LunetteClient, Sandbox
 
+from ..command_line import embedded_server
 from ..embedded import until
 from .tmux import Tmux, window
 
@@ -62,7 +63,8 @@ def test_keys_that_send_signals(tmux: Tmux, client: LunetteClient) -> None:
     tmux.enter("echo back-$?")
     tmux.wait_for("back-130")
 
-    tmux.enter("cat")
+    tmux.enter("echo c; cat")
+    tmux.wait_for("c$")
     tmux.enter("twice")
     tmux.wait_for("twice\ntwice$")
     tmux.type("", "C-d")
@@ -163,6 +165,15 @@ def test_the_window_is_closed(tmux: Tmux, client: LunetteClient) -> None:
     tmux.close()
     until(lambda: not any(map(lives, pids)))
     assert not client.list_sandboxes()
+
+
+def test_the_window_is_closed_on_this_machine() -> None:
+    with window() as tmux:
+        open_shell(tmux)
+        pids = tmux.programs()
+        pids.append(embedded_server(pids[1]))
+        tmux.close()
+        until(lambda: not any(map(lives, pids)))
 
 
 def test_the_window_is_closed_over_a_sandbox_that_stays(tmux: Tmux, sandbox: Sandbox) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 __all__ = ["GUARD", "Tmux", "window"]
 
-GUARD = 20.0
+GUARD = 60.0
 _LOOK_SECONDS = 0.02
 _PROMPT = "here%"
 _SETTINGS = """

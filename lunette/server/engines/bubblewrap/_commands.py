@@ -221,7 +221,8 @@ class Commands:
         return Hunt(markers=markers, root=self._worker.pid, pid1=self._worker.pid1)
 
     async def _kill_frozen(self, hunt: Hunt) -> None:
-        answer, _ = await self._worker.ask({"op": "freeze"})
+        # Beside a fork storm, the one fork that it takes needs seconds.
+        answer, _ = await self._worker.ask({"op": "freeze"}, deadline=_KILL_SECONDS)
         self._worker.signal_first(signal.SIGSTOP)
         if not (answer.get("frozen") and await in_thread(hunt.kill_and_thaw, _KILL_SECONDS)):
             self._worker.fail("a command could not be ended")

@@ -133,13 +133,11 @@ class OutputPipe(Output):
 class Input:
     """The end of what a command reads from, which is *fd*."""
 
-    def __init__(self, fd: int, *, retry: float | None = None) -> None:
+    def __init__(self, fd: int) -> None:
         os.set_blocking(fd, False)
         self._fd = fd
-        self._retry = retry
         self._rest = memoryview(b"")
         self._room: asyncio.Future[None] | None = None
-        self._timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
 
     def begin(self, content: bytes) -> None:
@@ -163,19 +161,8 @@ class Input:
     async def _wait_for_room(self) -> None:
         if self._room is None:
             self._room = self._loop.create_future()
-            self._watch()
+            self._loop.add_writer(self._fd, self._advance)
         await asyncio.wait([self._room])  # which leaves it alone when this is cancelled
-
-    def _watch(self) -> None:
-        self._loop.add_writer(self._fd, self._advance)
-        if self._retry is not None:
-            self._unwatch_timer()
-            self._timer = self._loop.call_later(self._retry, self._advance)
-
-    def _unwatch_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
 
     def _advance(self) -> None:
         """Write what waits, then let others."""
@@ -183,7 +170,7 @@ class Input:
             while self._rest:
                 self._rest = self._rest[self._write(self._rest) :]
         except BlockingIOError:
-            self._watch()
+            self._loop.add_writer(self._fd, self._advance)
             return
         except BrokenPipeError:
             self.close()
@@ -191,7 +178,6 @@ class Input:
         self._has_room()
 
     def _has_room(self) -> None:
-        self._unwatch_timer()
         if self._fd >= 0:
             self._loop.remove_writer(self._fd)
         room, self._room = self._room, None

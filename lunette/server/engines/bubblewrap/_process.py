@@ -20,7 +20,7 @@ from lunette.server.engines.protocol import (
 
 __all__ = ["BubblewrapProcess"]
 
-_LOUD = 32 * 1024  # bytes at once
+_LOUD, _MANY = 32 * 1024, 8  # bytes at once, or times in a row
 
 
 class BubblewrapProcess:
@@ -53,6 +53,7 @@ class BubblewrapProcess:
         for _, output in self._outputs:
             output.unwatch()
         try:
+            times = 0
             while True:
                 took = 0
                 for stream, output in self._outputs:
@@ -61,10 +62,12 @@ class BubblewrapProcess:
                         yield stream, chunk
                 if self._over:
                     return
+                times += 1
                 if not took:
                     await self._wait_for_more()
-                elif took > _LOUD:
+                elif took > _LOUD or times > _MANY:
                     await asyncio.sleep(0)  # others want the loop too
+                    times = 0
         finally:
             for _, output in self._outputs:
                 self._discard(output)

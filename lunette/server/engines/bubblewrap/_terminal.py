@@ -21,7 +21,6 @@ _GRACE_SECONDS = 0.05
 # More than the kernel holds of what is written to a terminal: tty_buffer.c, n_tty.c.
 _MOST_HELD = 128 * 1024
 _QUIET_SECONDS = 0.05
-_RETRY_SECONDS = 0.1
 _END_OF_FILE = b"\x04"
 _CONTROL = 6  # the index of the control characters in what termios gives
 
@@ -109,30 +108,25 @@ class _Screen(Output):
             super().discard()
 
     def _discard(self) -> None:
-        with contextlib.suppress(BlockingIOError):
-            try:
-                os.read(self._fd, _CHUNK)
-            except OSError as error:
-                if error.errno != errno.EIO:
-                    raise
-            self._loop.remove_reader(self._fd)
-            self._loop.call_later(_QUIET_SECONDS, self.discard)
+        with contextlib.suppress(OSError):  # EIO: nobody has it open now
+            os.read(self._fd, _CHUNK)
+        self._loop.remove_reader(self._fd)
+        self._loop.call_later(_QUIET_SECONDS, self.discard)
 
 
 class _Keyboard(Input):
-    """What is typed. It is tried again from time to time, since a terminal that throws away what
-    nobody reads does not say that there is room again.
-    """
+    """What is typed."""
 
     def __init__(self, fd: int) -> None:
-        super().__init__(fd, retry=_RETRY_SECONDS)
+        super().__init__(fd)
         self._in_line = False
         self._ended = False
 
     async def write(self, data: bytes) -> int:
-        if self._ended:
-            raise broken_pipe()
-        return await super().write(data)
+        count = await super().write(data)
+        if count:
+            self._ended = False
+        return count
 
     def _write(self, data: bytes | memoryview) -> int:
         try:
@@ -148,10 +142,12 @@ class _Keyboard(Input):
         return count
 
     async def end(self) -> None:
+        """Type the key for it; what is written afterwards is read by who reads on."""
         if self._ended or self._fd < 0:
             return
         self._ended = True
         try:
+            await super().write(b"")  # behind what is typed first
             typed = self._end_of_file()
             while typed:
                 typed = typed[await super().write(typed) :]

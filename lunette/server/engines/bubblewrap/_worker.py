@@ -47,12 +47,16 @@ class Worker:
         self._channel.unasked = unasked
 
     async def ask(
-        self, message: Message, fds: list[int] | None = None
+        self,
+        message: Message,
+        fds: list[int] | None = None,
+        *,
+        deadline: float = ANSWER_SECONDS,
     ) -> tuple[Message, list[int]]:
         """Return the answer to *message*; raise SandboxGoneError if there is nobody to give it."""
         self.check()
         try:
-            return await self._channel.ask(message, fds or (), deadline=ANSWER_SECONDS)
+            return await self._channel.ask(message, fds or (), deadline=deadline)
         except DeadChannelError:
             await self.gone.wait()
         raise SandboxGoneError(self.status)

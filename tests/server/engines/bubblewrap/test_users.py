@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lunette.server.engines.bubblewrap._host_image import HostImage
-from lunette.server.engines.bubblewrap._users import User, find_user
+from lunette.server.engines.bubblewrap._users import Owner, User, find_user
 from lunette.server.engines.protocol import NotSupportedError
 
 PASSWD = """\
@@ -151,3 +151,37 @@ def test_line_ends_of_elsewhere_do_not_hide_a_line() -> None:
 def test_the_users_of_the_host_image() -> None:
     assert find_user(None, HostImage.passwd, HostImage.group) == User(0, 0, (), "/root")
     assert find_user("nobody", HostImage.passwd, HostImage.group).uid == 65_534
+
+
+# Who becomes whom
+
+OTHER = User(5, 6, (7,), "/other")
+
+
+def test_the_root_of_a_range_becomes_anybody() -> None:
+    owner = Owner(user=ROOT, base=1000)
+    assert owner.as_another(ROOT) is None
+    assert owner.as_another(APP) == APP
+    assert owner.as_another(User(0, 0, (), "/root")) == User(0, 0, (), "/root")  # fewer groups
+    assert (owner.host_id(None), owner.host_id(APP)) == (1000, 2000)
+
+
+@pytest.mark.parametrize(
+    ("owner", "why"),
+    [
+        (Owner(user=APP, base=1000), "this sandbox has no root"),
+        (Owner(user=APP, base=None), "the server is not root"),
+        (Owner(user=ROOT, base=None), "the server is not root"),
+    ],
+)
+def test_nobody_else_becomes_another(owner: Owner, why: str) -> None:
+    assert owner.as_another(owner.user) is None
+    assert owner.as_another(User(owner.user.uid, owner.user.gid, (), "/elsewhere")) is None
+    for user in (OTHER, User(owner.user.uid, 6, (), "/"), User(5, owner.user.gid, (), "/")):
+        with pytest.raises(NotSupportedError, match=why) as caught:
+            owner.as_another(user)
+        assert caught.value.key == "user"
+
+
+def test_one_id_is_not_chosen() -> None:
+    assert Owner(user=ROOT, base=None).host_id(None) is None
