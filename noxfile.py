@@ -26,7 +26,8 @@ APART = (
 )
 # What needs a sandbox of its own kind or takes long runs on one Python alone.
 ON_ONE_PYTHON = (
-    *("tests/faults", "tests/published", "tests/server/test_form.py", "tests/test_cli.py"),
+    *("tests/faults", "tests/published", "tests/server/test_form.py", "tests/terminal"),
+    *("tests/test_cli.py", "tests/test_cli_processes.py", "tests/test_terminal.py"),
     *("tests/test_embedded.py", "tests/test_embedded_ends.py", "tests/test_end_to_end_commands.py"),
     *("tests/test_leaks.py", "tests/test_many.py", "tests/test_notebooks.py"),
     *("tests/test_processes.py", "tests/test_readme.py", "tests/test_server_dies.py"),

@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 from ._cli_images import shows_progress
-from ._session import OUR_FAULT, STDIN, attach, complain, finish, show
+from ._session import OUR_FAULT, STDIN, attach, complain, finish, show, tell_lost
 from ._table import moment, print_table
 
 if TYPE_CHECKING:
@@ -215,7 +215,9 @@ async def _logs(
     client: "AsyncLunetteClient", sandbox_id: str, process_id: str, *, follow: bool
 ) -> None:
     sandbox = await client.aget_sandbox(sandbox_id)
-    await show(await sandbox.aprocess(process_id), follow=follow)
+    process = await sandbox.aprocess(process_id)
+    await show(process, follow=follow)
+    tell_lost(process.gaps)
 
 
 async def _kill(

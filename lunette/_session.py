@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .process import Process
     from .sandbox import AsyncSandbox
 
-__all__ = ["OUR_FAULT", "PATIENCE", "STDIN", "attach", "complain", "finish", "show"]
+__all__ = ["OUR_FAULT", "PATIENCE", "STDIN", "attach", "complain", "finish", "show", "tell_lost"]
 
 OUR_FAULT = 125  # as `docker run`: what failed was not the command
 PATIENCE = 30.0  # seconds without a server until the session is lost
@@ -94,6 +94,12 @@ def complain(what: str) -> None:
         print(f"lunette: {what}", file=sys.stderr, flush=True)
 
 
+def tell_lost(size: int) -> None:
+    """Say how many bytes were not shown, if any."""
+    if size:
+        complain(f"{size} bytes of output were left out")
+
+
 async def attach(
     sandbox: AsyncSandbox,
     command: str | list[str],
@@ -126,6 +132,7 @@ async def attach(
             side.append(_feed(followed, terminal))
         async with _taken_over(terminal if interactive else None), _beside(*side):
             await show(followed, terminal=terminal)
+        tell_lost(followed.gaps)
         code = await followed.apoll()
         process.detach()  # nothing is left to kill
         return OUR_FAULT if code is None else code
@@ -155,8 +162,7 @@ async def _run_unseen(sandbox: AsyncSandbox, command: str | list[str]) -> int:
     outlet = Outlet()
     await outlet.write(_STDOUT, result.stdout_bytes)
     await outlet.write(_STDERR, result.stderr_bytes)
-    if result.truncated:
-        complain(f"{result.truncated} bytes of output were left out")
+    tell_lost(result.truncated)
     return result.exit_code
 
 
@@ -168,8 +174,6 @@ async def show(process: Process, *, follow: bool = True, terminal: Terminal | No
             if terminal:
                 terminal.note(data)
             await outlet.write(_DESCRIPTORS[stream], data)
-    if process.gaps:
-        complain(f"{process.gaps} bytes of output were left out")
 
 
 @asynccontextmanager

@@ -144,11 +144,9 @@ class Inlet:
     def _next(self) -> bytes:
         self._room.acquire()
         while True:
-            ready, _, _ = select.select([self._closing, self._descriptor], [], [])
-            if self._closing in ready:
-                return b""
             try:
-                return os.read(self._descriptor, _CHUNK)
+                ready, _, _ = select.select([self._closing, self._descriptor], [], [])
+                return b"" if self._closing in ready else os.read(self._descriptor, _CHUNK)
             except BlockingIOError:  # somebody else was faster
                 continue
             except OSError:  # a terminal that was closed

@@ -67,16 +67,18 @@ class HTTPServer(Server):
             connection.shutdown()
         # This ends what runs in the sandboxes, so that those who wait for it get an answer.
         await self.lifespan.shutdown()
-        await self._finish(list(self.server_state.tasks))
+        late = await self._finish(self.server_state.tasks)
         for connection in connections:
             connection.transport.abort()
-
-    async def _finish(self, tasks: list[asyncio.Task[None]]) -> None:
-        if not tasks:
-            return
-        _, late = await asyncio.wait(tasks, timeout=_LAST_ANSWERS_SECONDS)
-        for task in late:
+        for task in await self._finish(late):
             task.cancel()
+
+    async def _finish(self, tasks: set[asyncio.Task[None]]) -> set[asyncio.Task[None]]:
+        """Return those of *tasks* that do not end in time."""
+        if not tasks:
+            return set()
+        _, late = await asyncio.wait(list(tasks), timeout=_LAST_ANSWERS_SECONDS)
+        return late
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None]:

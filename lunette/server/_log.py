@@ -48,7 +48,6 @@ class Log:
     def __init__(self, directory: Path, limit: int = LOG_LIMIT) -> None:
         self.end = 0
         self.ended = False
-        self.written: dict[Stream, int] = {1: 0, 2: 0}
         self.readers = Readers(limit // 4)
         self._limit = limit
         self._memory_bytes = min(limit // 8, _MEMORY_BYTES)
@@ -75,7 +74,6 @@ class Log:
         rest = memoryview(data)
         while rest:
             rest = rest[self._append(stream, rest) :]
-        self.written[stream] += len(data)
         self.readers.wake()
         self._begin_to_write()
 
@@ -90,14 +88,14 @@ class Log:
         self._room.set()
 
     def finish(self) -> None:
-        """Nothing is written any more; it may be said again."""
-        if self.ended:
-            return
-        self.ended = self._is_unbounded = True
-        self.readers.expect_last()
-        self._room.set()
+        """Nothing is written any more; it may be said again, to wake who follows."""
+        if not self.ended:
+            self.ended = self._is_unbounded = True
+            self.readers.expect_last()
+            self._room.set()
+            self._begin_to_write()
+            self._spool.sweep()
         self.readers.wake()
-        self._begin_to_write()
 
     def drop(self) -> list[Path]:
         """Drop everything, and return the files that are to be removed."""

@@ -78,6 +78,12 @@ class Spool:
         if segment is not self._head and segment not in self._tail:
             self._tail.append(segment)
 
+    def sweep(self) -> None:
+        """Let a thread remove what was dropped, which `append` does else."""
+        doomed, self._doomed = self._doomed, []
+        if doomed:
+            asyncio.get_running_loop().run_in_executor(None, remove, doomed)
+
     def close(self) -> list[Path]:
         """Forget everything, and return the files that are to be removed."""
         self._is_closed = True

@@ -64,7 +64,7 @@ class Processes:
 
     async def _list(self, request: Request) -> Response:
         _contract.check_query("list_processes", request)
-        runs = self._registry.runs(request.path_params["sandbox_id"]).all()
+        runs = self._sandbox(request).runs.all()
         size = sum(run.command_size for run in runs)
         return await answer_large(
             {"processes": [run.describe() for run in runs]}, is_large=size > _LARGE

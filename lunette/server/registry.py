@@ -37,6 +37,7 @@ _CHECKPOINT_SECONDS = 5.0
 _FAILURE_SECONDS = 3600.0
 _MOST_FAILURES = 1000
 
+_CLOSING = "the server is closing"
 _ENDED = (State.FAILED, State.LOST)
 
 
@@ -142,10 +143,7 @@ class Registry:
         """Return the commands of a sandbox, also of one that an earlier server lost; raise the 410
         or 404 of any other that is not there.
         """
-        if (
-            sandbox_id not in self._sandboxes
-            and self.store.gone_code(sandbox_id) == "sandbox_lost"
-        ):
+        if sandbox_id not in self._sandboxes and self.store.gone_code(sandbox_id) == "sandbox_lost":
             return Runs(self.store, sandbox_id, of_before=True)
         return self.get(sandbox_id).runs
 
@@ -318,7 +316,7 @@ class Registry:
                 raise gone(sandbox.id) from None
             if (task := asyncio.current_task()) is not None and task.cancelling():
                 raise
-            raise _closing() from None
+            raise Problem(503, "engine_unavailable", _CLOSING) from None
         finally:
             sandbox.progress = sandbox.preparing = None
 
@@ -364,7 +362,7 @@ class Registry:
 
     def _check_open(self) -> None:
         if self._closing:
-            raise _closing()
+            raise Problem(503, "engine_unavailable", _CLOSING)
 
     def _check_not_gone(self, sandbox_id: str) -> None:
         code = self.store.gone_code(sandbox_id)
@@ -382,10 +380,6 @@ class Registry:
             if self._failures[oldest][1] > now and len(self._failures) <= _MOST_FAILURES:
                 return
             del self._failures[oldest]
-
-
-def _closing() -> Problem:
-    return Problem(503, "engine_unavailable", "the server is closing")
 
 
 async def _wait_for_creation(sandbox: Sandbox, wait: float | None) -> None:

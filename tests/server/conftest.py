@@ -189,8 +189,13 @@ def client(world: str, request: pytest.FixtureRequest) -> Iterator[httpx.Client]
         with service.client() as found:
             yield found
         return
-    socket_path: str = request.getfixturevalue("real_server")
-    transport = httpx.HTTPTransport(uds=socket_path, verify=False, trust_env=False)
+    yield request.getfixturevalue("real_client")
+
+
+@pytest.fixture
+def real_client(real_server: str) -> Iterator[httpx.Client]:
+    """Return a client of `lunette serve`, for what only a real engine can do."""
+    transport = httpx.HTTPTransport(uds=real_server, verify=False, trust_env=False)
     with httpx.Client(transport=transport, base_url="http://localhost", timeout=GUARD) as found:
         yield found
         names = [s["sandbox_id"] for s in found.get("/sandboxes").json()["sandboxes"]]
@@ -217,6 +222,16 @@ def real_server() -> Iterator[str]:
 @pytest.fixture
 def sandbox(client: httpx.Client) -> str:
     """Return the path of a running sandbox."""
+    return _create(client)
+
+
+@pytest.fixture
+def real_sandbox(real_client: httpx.Client) -> str:
+    """Return the path of a sandbox of a real engine."""
+    return _create(real_client)
+
+
+def _create(client: httpx.Client) -> str:
     path = f"/sandboxes/{uuid.uuid4()}"
     answer = client.put(
         path, json={"service": {"image": "host", "environment": {"FROM": "service"}}}

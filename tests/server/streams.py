@@ -1,4 +1,4 @@
-"""Server-sent events, read for tests."""
+"""Processes that live, and what they write, for tests."""
 
 from __future__ import annotations
 
@@ -6,12 +6,31 @@ import base64
 import contextlib
 import json
 from collections.abc import Generator, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 from attrs import frozen
 
-__all__ = ["Event", "contents", "events", "followed", "following"]
+from .conftest import Service
+
+__all__ = [
+    "WAITS",
+    "Event",
+    "code",
+    "contents",
+    "ended",
+    "events",
+    "followed",
+    "following",
+    "logs",
+    "put",
+    "release",
+    "start",
+    "write_input",
+]
+
+WAITS = "echo begun; while [ ! -e go ]; do sleep 0.01; done; echo ended"
 
 
 @frozen
@@ -83,3 +102,48 @@ def contents(found: Iterable[Event], offset: int = 0) -> dict[str, bytes]:
             offset += event.json["bytes"]
         assert event.id == offset
     return streams
+
+
+def start(client: httpx.Client, sandbox: str, command: Any, key: str = "p", **more: Any) -> str:
+    """Start a process, and return its path."""
+    answer = put(client, sandbox, command, key, **more)
+    assert answer.status_code == 201, answer.text
+    return f"{sandbox}/processes/{key}"
+
+
+def put(
+    client: httpx.Client, sandbox: str, command: Any, key: str = "p", **more: Any
+) -> httpx.Response:
+    return client.put(f"{sandbox}/processes/{key}", json={"command": command, **more})
+
+
+def ended(client: httpx.Client, process: str) -> dict[str, Any]:
+    """Return a process when it has ended."""
+    found: dict[str, Any] = client.get(process, params={"wait": 30}).json()
+    assert found["state"] == "ended", found
+    return found
+
+
+def release(client: httpx.Client, sandbox: str) -> None:
+    """Let WAITS end."""
+    client.put(f"{sandbox}/files", params={"path": "go"}, content=b"")
+
+
+def write_input(
+    client: httpx.Client, process: str, offset: int, data: bytes = b"", **query: Any
+) -> httpx.Response:
+    headers = {"Content-Type": "application/octet-stream"}
+    query = {name: str(value).lower() for name, value in query.items()}
+    return client.put(
+        f"{process}/input", params={"offset": offset, **query}, content=data, headers=headers
+    )
+
+
+def code(answer: httpx.Response) -> tuple[int, str]:
+    return answer.status_code, answer.json()["code"]
+
+
+def logs(service: Service) -> list[Path]:
+    """Return the files of all logs."""
+    assert service.store is not None
+    return list(service.store.logs.iterdir())

@@ -325,6 +325,16 @@ def test_both_ends_are_kept_however_they_come(piece: int, size: int) -> None:
     assert output.total == size
 
 
+def test_what_is_lost_is_counted() -> None:
+    output = Output(limit=10)
+    output.write(b"abc")
+    output.lose(0)
+    output.write(b"d")
+    output.lose(100)
+    output.write(b"efghijkl")
+    assert (output.kept(), output.total) == (b"abcd" + b"hijkl", 112)
+
+
 def test_no_character_is_cut_in_two() -> None:
     for text in ("é" * 20, "€" * 20, "🦊" * 20, "a🦊" * 20, "🦊é€" * 9):
         for limit in range(8, 17):

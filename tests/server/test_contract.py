@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from starlette.requests import Request
 
 from lunette.server import _contract
 from lunette.server._problems import Problem
@@ -70,6 +71,51 @@ def test_parameters_are_checked_too() -> None:
         assert (caught.value.status, caught.value.key) == (422, key)
 
 
+def _request(query: str, headers: dict[str, str] | None = None) -> Request:
+    fields = [(k.lower().encode(), v.encode()) for k, v in (headers or {}).items()]
+    return Request(
+        {
+            "type": "http",
+            "path_params": {"sandbox_id": "s", "process_id": "p"},
+            "query_string": query.encode(),
+            "headers": fields,
+        }
+    )
+
+
+def test_numbers_and_booleans_of_a_query_are_such() -> None:
+    found = _contract.check_query("write_input", _request("offset=9007199254740991&end=true"))
+    assert found == {"sandbox_id": "s", "process_id": "p", "offset": 2**53 - 1, "end": True}
+    found = _contract.check_query("write_input", _request("offset=0&wait=1.5&end=false"))
+    assert (found["offset"], found["wait"], found["end"]) == (0, 1.5, False)
+    headers = {"last-event-id": "12", "accept": "*/*"}
+    found = _contract.check_query("follow_process", _request("follow=false", headers))
+    assert (found["Last-Event-ID"], found["follow"]) == ("12", False)
+
+
+@pytest.mark.parametrize(
+    ("query", "key"),
+    [
+        ("", "offset"),
+        ("offset=", "offset"),
+        ("offset=-1", "offset"),
+        ("offset=1.0", "offset"),
+        ("offset=1e3", "offset"),
+        ("offset=1_0", "offset"),
+        ("offset=%D9%A1", "offset"),  # a digit, in Arabic
+        ("offset=9007199254740992", "offset"),
+        ("offset=" + "9" * 5000, "offset"),
+        ("offset=1&end=1", "end"),
+        ("offset=1&end=TRUE", "end"),
+        ("offset=1&wait=x", "wait"),
+    ],
+)
+def test_a_query_that_breaks_the_contract(query: str, key: str) -> None:
+    with pytest.raises(Problem) as caught:
+        _contract.check_query("write_input", _request(query))
+    assert (caught.value.status, caught.value.key) == (422, key)
+
+
 def test_every_operation_with_a_json_body_has_a_validator() -> None:
     operations = _contract.load()["paths"].values()
     bodies = [
@@ -97,6 +143,8 @@ def test_examples_of_the_contract_pass() -> None:
     for operation, name in (
         ("create_sandbox", "CreateSandbox"),
         ("exec_command", "ExecRequest"),
+        ("signal_process", "SignalRequest"),
+        ("start_process", "StartRequest"),
         ("write_file", "WriteRequest"),
     ):
         for example in schemas[name]["examples"]:

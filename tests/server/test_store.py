@@ -227,3 +227,11 @@ def test_the_log_begins_anew_while_writing_goes_on(tmp_path: Path) -> None:
             store.restart_log()
             sizes.append(log.stat().st_size)
     assert max(sizes) <= 2 * sizes[0]
+
+
+def test_the_logs_of_an_earlier_server_are_removed(tmp_path: Path) -> None:
+    with closing(Store(tmp_path, durable=True, log_limit=1 << 20)) as store:
+        (store.logs / "of-a-process.1").write_bytes(b"x")
+        assert (store.log_limit, store.logs_limit) == (1 << 20, 4 << 20)
+    with closing(Store(tmp_path, durable=True)) as store:
+        assert not list(store.logs.iterdir())
