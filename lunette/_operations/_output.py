@@ -10,13 +10,13 @@ import json
 import logging
 import random
 import time
-from binascii import a2b_base64
 from collections import deque
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from typing import Any, Literal
 
 import httpx
+import pybase64
 
 from .. import errors
 from .._io import IO, Incoming, Request
@@ -57,7 +57,7 @@ class Output:
         """Take in an *event*, and return what the process wrote, if it is that."""
         stream = _STREAMS.get(event.kind)
         if stream is not None:
-            data = a2b_base64(event.data)
+            data = pybase64.b64decode(event.data, validate=True)
             self._advance(len(data), event.id)
             return stream, data
         if event.kind == "gap":

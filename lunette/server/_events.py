@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-from binascii import b2a_base64
 from collections.abc import AsyncGenerator
 from typing import Any
 
+import pybase64
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -32,6 +32,9 @@ _HEADERS = {
 _COMMENT = b":\n\n"
 # What is made at once takes less than a millisecond of the loop's time.
 _MOST_EVENTS = 256
+# The bytes of the first events of a connection, and of later ones: of a connection that does not
+# live for the length of one event, a client would have nothing.
+_FIRST_BYTES, _MOST_BYTES = 1024, 256 * 1024
 _NAMES = {1: b"stdout", 2: b"stderr"}
 
 
@@ -67,10 +70,12 @@ class Events(Response):
         self, reader: Reader, stop: int | None, scope: Scope
     ) -> AsyncGenerator[bytes]:
         """Yield what there is, and wait for more unless there is a *stop*."""
+        most = _FIRST_BYTES
         while True:
             reader.changed.clear()
             if reader.offset < self._log.end:
-                body, offset = _encoded(await self._log.find(reader.offset), reader.offset)
+                body, offset = _encoded(await self._log.find(reader.offset), reader.offset, most)
+                most = min(2 * most, _MOST_BYTES)
                 self._log.read_until(reader, offset)  # before: a client may have it and be cut
                 yield body
             elif self._started.is_over:
@@ -96,17 +101,21 @@ class Events(Response):
         return b"".join(_event(self._log.end, b"exit", encode(data)))
 
 
-def _encoded(found: Block | Gap, offset: int) -> tuple[bytes, int]:
-    """Return events from *offset* on, and the offset after them."""
+def _encoded(found: Block | Gap, offset: int, most: int) -> tuple[bytes, int]:
+    """Return events from *offset* on, of *most* bytes of output, and the offset after them."""
     if isinstance(found, Gap):
         end = offset + found.size
         return b"".join(_event(end, b"gap", encode({"bytes": found.size}))), end
     end, parts = offset, list[bytes]()
+    limit = offset + most - found.begin
     # Released before the block grows.
     with memoryview(found.data) as data:
         for stream, start, stop in itertools.islice(found.runs(offset), _MOST_EVENTS):
+            stop = min(stop, limit)
             end = found.begin + stop
-            parts += _event(end, _NAMES[stream], b2a_base64(data[start:stop], newline=False))
+            parts += _event(end, _NAMES[stream], pybase64.b64encode(data[start:stop]))
+            if stop == limit:
+                break
     return b"".join(parts), end
 
 

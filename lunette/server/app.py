@@ -30,6 +30,9 @@ _SWEEP_AFTER_SECONDS = 2.0
 def create_app(registry: Registry, *, access: Access | None = None) -> ASGIApp:
     """Return the server as an ASGI application; without *access* it needs no key."""
 
+    starting = Starting(registry)
+    processes = Processes(registry, starting)
+
     @contextlib.asynccontextmanager
     async def lifespan(_app: object) -> AsyncGenerator[None]:
         registry.start()
@@ -39,11 +42,11 @@ def create_app(registry: Registry, *, access: Access | None = None) -> ASGIApp:
         finally:
             sweeping.cancel()
             await registry.aclose()
+            await processes.aclose()
 
-    starting = Starting(registry)
     # The first match wins, and commands are what there is most of.
     tags = (
-        *(Commands(registry, starting), Processes(registry, starting)),
+        *(Commands(registry, starting), processes),
         *(Files(registry), Sandboxes(registry), ImageEndpoints(registry), About(registry)),
     )
     routes = [Route(path, resource) for tag in tags for path, resource in tag.resources().items()]

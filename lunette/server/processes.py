@@ -39,6 +39,7 @@ INPUT_CHUNK = 1 << 20
 _KEY = "Idempotency-Key"
 _LAST_EVENT = "Last-Event-ID"
 _LARGE = 256 * 1024
+_CLOSE_SECONDS = 2.0
 
 
 class Processes:
@@ -61,6 +62,15 @@ class Processes:
             f"{one}/signal": Resource(POST=self._signal),
             f"{one}/terminal": Resource(PUT=self._resize),
         }
+
+    async def aclose(self) -> None:
+        """Wait for those that end with their sandboxes, and leave what does not."""
+        if not self._living:
+            return
+        _, late = await asyncio.wait(list(self._living), timeout=_CLOSE_SECONDS)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
 
     async def _list(self, request: Request) -> Response:
         _contract.check_query("list_processes", request)

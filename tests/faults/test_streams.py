@@ -15,7 +15,7 @@ from lunette import PIPE, Sandbox
 
 from .clients import perform
 from .draws import Watch, cuts
-from .plans import Kind, faults
+from .plans import Kind, Plan, faults
 from .proxy import FaultProxy
 from .server import Server
 from .settings import CUTS, SECONDS, SEED, WORLDS, TimeBox
@@ -47,12 +47,14 @@ while any(left.values()):
 """
 
 
+# No handler and `pause`: a signal just before that would be noticed after the next.
 COUNTER = """
 import signal
-signal.signal(signal.SIGUSR1, lambda *_: print("got"))
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
 print("ready")
 while True:
-    signal.pause()
+    signal.sigwait({signal.SIGUSR1})
+    print("got")
 """
 
 
@@ -183,3 +185,22 @@ def test_a_start_that_is_cut_starts_once(world: str, server: Server, sandbox: Sa
         perform(world, proxy.url, body)
     assert watch.count("^PUT .*/processes/") == len(places) + 1
     assert sandbox.files.read_text("/workspace/log") == "once\n"
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_connections_that_live_for_two_kilobytes_bring_everything(
+    world: str, server: Server, sandbox: Sandbox
+) -> None:
+    async def body(client: Any) -> None:
+        inside = client.sandbox(sandbox.sandbox_id)
+        process = await inside.start(["python3", "-c", WRITER, "seed", "100000", "0"])
+        await process.result()  # so that all of it could be sent at once
+        assert b"".join([data async for _, data in process]) == pattern(1, 100_000)
+
+    def short(_: random.Random, head: bytes) -> Plan | None:
+        followed = b"/output" in head.partition(b"\r\n")[0]
+        return Plan(kind="cut", part="body", at=2000) if followed else None
+
+    with FaultProxy(server.url, seed=SEED, draw=short) as proxy:
+        perform(world, proxy.url, body)
+    assert proxy.cuts > 40

@@ -31,7 +31,8 @@ class Process:
         tty (bool | Unset): Whether it has a terminal.
         started (bool | Unset): Whether it was started by `PUT`, so that it can be followed, written to and signalled.
         started_at (datetime.datetime | Unset):
-        input_offset (int | Unset): The bytes that standard input has taken so far.
+        input_offset (int | Unset): The bytes that standard input has taken so far, `input` of the start being taken at
+            once.
         output_offset (int | Unset): The bytes that it has written so far.
         exit_code (int | Unset): Of a process that has ended.
         result (ExecResponse | Unset):

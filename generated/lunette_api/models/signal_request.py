@@ -18,7 +18,7 @@ T = TypeVar("T", bound="SignalRequest")
 class SignalRequest:
     """
     Attributes:
-        signal (int | str): A name such as `SIGTERM` or `TERM`, or a number of Linux.
+        signal (int | str): A name such as `SIGTERM`, `TERM` or `term`, or a number of Linux.
     """
 
     signal: int | str

@@ -92,8 +92,10 @@ def sync_detailed(
     * `error`: the last one, where there is no end to tell, such as of a sandbox that was lost; `data`
     is a `Problem`.
 
-    A comment comes when nothing else did for 15 seconds. Nothing is compressed, and nothing held back.
-    With
+    Events are small at the beginning of a connection and become larger, at most 256 KiB of output, so
+    that
+    each connection brings something however short it lives. A comment comes when nothing else did for
+    15 seconds. Nothing is compressed, and nothing held back. With
     `follow=false` it ends where the log does now, with no last event if the process still runs. Only of
     what was
     started by `PUT`: a command of `exec` has no log (`422 not_supported`).
@@ -150,8 +152,10 @@ def sync(
     * `error`: the last one, where there is no end to tell, such as of a sandbox that was lost; `data`
     is a `Problem`.
 
-    A comment comes when nothing else did for 15 seconds. Nothing is compressed, and nothing held back.
-    With
+    Events are small at the beginning of a connection and become larger, at most 256 KiB of output, so
+    that
+    each connection brings something however short it lives. A comment comes when nothing else did for
+    15 seconds. Nothing is compressed, and nothing held back. With
     `follow=false` it ends where the log does now, with no last event if the process still runs. Only of
     what was
     started by `PUT`: a command of `exec` has no log (`422 not_supported`).
@@ -203,8 +207,10 @@ async def asyncio_detailed(
     * `error`: the last one, where there is no end to tell, such as of a sandbox that was lost; `data`
     is a `Problem`.
 
-    A comment comes when nothing else did for 15 seconds. Nothing is compressed, and nothing held back.
-    With
+    Events are small at the beginning of a connection and become larger, at most 256 KiB of output, so
+    that
+    each connection brings something however short it lives. A comment comes when nothing else did for
+    15 seconds. Nothing is compressed, and nothing held back. With
     `follow=false` it ends where the log does now, with no last event if the process still runs. Only of
     what was
     started by `PUT`: a command of `exec` has no log (`422 not_supported`).
@@ -259,8 +265,10 @@ async def asyncio(
     * `error`: the last one, where there is no end to tell, such as of a sandbox that was lost; `data`
     is a `Problem`.
 
-    A comment comes when nothing else did for 15 seconds. Nothing is compressed, and nothing held back.
-    With
+    Events are small at the beginning of a connection and become larger, at most 256 KiB of output, so
+    that
+    each connection brings something however short it lives. A comment comes when nothing else did for
+    15 seconds. Nothing is compressed, and nothing held back. With
     `follow=false` it ends where the log does now, with no last event if the process still runs. Only of
     what was
     started by `PUT`: a command of `exec` has no log (`422 not_supported`).

@@ -72,7 +72,9 @@ def sync_detailed(
 ) -> Response[Problem | Process]:
     """Look at a command, or wait for its end
 
-     With `wait` the answer comes when the command has ended, or after that many seconds.
+     With `wait` the answer comes when the command has ended, or after that many seconds. An outcome that
+    was
+    dropped is made again from the log of a process, as far as that is there.
 
     Args:
         sandbox_id (str):
@@ -109,7 +111,9 @@ def sync(
 ) -> Problem | Process | None:
     """Look at a command, or wait for its end
 
-     With `wait` the answer comes when the command has ended, or after that many seconds.
+     With `wait` the answer comes when the command has ended, or after that many seconds. An outcome that
+    was
+    dropped is made again from the log of a process, as far as that is there.
 
     Args:
         sandbox_id (str):
@@ -141,7 +145,9 @@ async def asyncio_detailed(
 ) -> Response[Problem | Process]:
     """Look at a command, or wait for its end
 
-     With `wait` the answer comes when the command has ended, or after that many seconds.
+     With `wait` the answer comes when the command has ended, or after that many seconds. An outcome that
+    was
+    dropped is made again from the log of a process, as far as that is there.
 
     Args:
         sandbox_id (str):
@@ -176,7 +182,9 @@ async def asyncio(
 ) -> Problem | Process | None:
     """Look at a command, or wait for its end
 
-     With `wait` the answer comes when the command has ended, or after that many seconds.
+     With `wait` the answer comes when the command has ended, or after that many seconds. An outcome that
+    was
+    dropped is made again from the log of a process, as far as that is there.
 
     Args:
         sandbox_id (str):

@@ -92,8 +92,8 @@ def sync_detailed(
 
      Of a process that was started with `interactive` or `tty`. The body, at most `limits.input_chunk`
     bytes, begins
-    at `offset` of all that was ever written; what has come before is left out, so that a repeat doubles
-    nothing. An `offset` after what has
+    at `offset` of all that was ever written, `input` of the start included; what has come before is
+    left out, so that a repeat doubles nothing. An `offset` after what has
     come is `409 input_gap`. The answer comes when the process has taken all, or after `wait` seconds,
     and says how
     much it has taken: the rest is the client's to send again. With `end` standard input is closed
@@ -147,8 +147,8 @@ def sync(
 
      Of a process that was started with `interactive` or `tty`. The body, at most `limits.input_chunk`
     bytes, begins
-    at `offset` of all that was ever written; what has come before is left out, so that a repeat doubles
-    nothing. An `offset` after what has
+    at `offset` of all that was ever written, `input` of the start included; what has come before is
+    left out, so that a repeat doubles nothing. An `offset` after what has
     come is `409 input_gap`. The answer comes when the process has taken all, or after `wait` seconds,
     and says how
     much it has taken: the rest is the client's to send again. With `end` standard input is closed
@@ -197,8 +197,8 @@ async def asyncio_detailed(
 
      Of a process that was started with `interactive` or `tty`. The body, at most `limits.input_chunk`
     bytes, begins
-    at `offset` of all that was ever written; what has come before is left out, so that a repeat doubles
-    nothing. An `offset` after what has
+    at `offset` of all that was ever written, `input` of the start included; what has come before is
+    left out, so that a repeat doubles nothing. An `offset` after what has
     come is `409 input_gap`. The answer comes when the process has taken all, or after `wait` seconds,
     and says how
     much it has taken: the rest is the client's to send again. With `end` standard input is closed
@@ -250,8 +250,8 @@ async def asyncio(
 
      Of a process that was started with `interactive` or `tty`. The body, at most `limits.input_chunk`
     bytes, begins
-    at `offset` of all that was ever written; what has come before is left out, so that a repeat doubles
-    nothing. An `offset` after what has
+    at `offset` of all that was ever written, `input` of the start included; what has come before is
+    left out, so that a repeat doubles nothing. An `offset` after what has
     come is `409 input_gap`. The answer comes when the process has taken all, or after `wait` seconds,
     and says how
     much it has taken: the rest is the client's to send again. With `end` standard input is closed
