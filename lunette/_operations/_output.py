@@ -16,7 +16,6 @@ from contextlib import aclosing
 from typing import Any, Literal
 
 import httpx
-import pybase64
 
 from .. import errors
 from .._io import IO, Incoming, Request
@@ -57,6 +56,8 @@ class Output:
         """Take in an *event*, and return what the process wrote, if it is that."""
         stream = _STREAMS.get(event.kind)
         if stream is not None:
+            import pybase64  # not needed by who runs commands alone
+
             data = pybase64.b64decode(event.data, validate=True)
             self._advance(len(data), event.id)
             return stream, data

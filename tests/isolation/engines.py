@@ -17,6 +17,7 @@ import tempfile
 import textwrap
 from collections.abc import AsyncIterator, Generator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -281,7 +282,5 @@ async def _requests() -> AsyncIterator[dict[str, Any]]:
 
 if __name__ == "__main__":
     if sys.argv[1:]:
-        import weakened
-
-        weakened.apply(sys.argv[1:])
+        import_module("weakened").apply(sys.argv[1:])  # beside this program
     asyncio.run(_Driver().serve())
