@@ -27,10 +27,11 @@ APART = (
 # What needs a sandbox of its own kind or takes long runs on one Python alone.
 ON_ONE_PYTHON = (
     *("tests/faults", "tests/published", "tests/server/test_form.py", "tests/terminal"),
-    *("tests/test_cli.py", "tests/test_cli_processes.py", "tests/test_terminal.py"),
+    *("tests/test_cli.py", "tests/test_cli_processes.py", "tests/test_process_loud.py"),
     *("tests/test_embedded.py", "tests/test_embedded_ends.py", "tests/test_end_to_end_commands.py"),
     *("tests/test_leaks.py", "tests/test_many.py", "tests/test_notebooks.py"),
     *("tests/test_processes.py", "tests/test_readme.py", "tests/test_server_dies.py"),
+    "tests/test_terminal.py",
     *("tests/test_typing.py", "tests/transports", "tests/typing"),
 )
 # Tests bend what they test; tests/typing is wrong on purpose, and checked by pytest.
