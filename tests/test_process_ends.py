@@ -12,6 +12,7 @@ import anyio
 import pytest
 
 from lunette import PIPE, LunetteClient, Process, Sandbox, SandboxDestroyedError
+from lunette._scratch import sweep
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the embedded server needs Linux")
 
@@ -249,3 +250,4 @@ def test_everybody_who_waits_is_told_that_the_server_died() -> None:
     # httpcore forgets a socket that it could not connect.
     quiet = "ignore:unclosed:ResourceWarning"
     assert run_script(DEATH, "-W", quiet) == "52 {'lost'}\n"
+    sweep()  # as the next server does
