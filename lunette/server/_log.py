@@ -116,9 +116,19 @@ class Log:
             self.readers.leave(reader, is_coming_back=is_coming_back)
             self._room.set()
 
+    @contextlib.contextmanager
+    def awaited(self) -> Generator[None]:
+        """Let somebody wait for the end of the process, which who does not read would hold up."""
+        self.readers.awaited += 1
+        self._room.set()
+        try:
+            yield
+        finally:
+            self.readers.awaited -= 1
+
     def read_until(self, reader: Reader, offset: int) -> None:
         """Note that *reader* has read everything before *offset*."""
-        reader.offset = offset
+        reader.read_until(offset)
         if offset == self.end:
             reader.is_slow = False
         self._room.set()

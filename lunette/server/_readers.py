@@ -9,9 +9,9 @@ from attrs import define, field, frozen
 
 __all__ = ["Reader", "Readers"]
 
-# Both as in openapi.yaml.
-_FIRST_SECONDS = 5.0
-_CUT_SECONDS = 30.0
+# All as in openapi.yaml.
+_FIRST_SECONDS, _AWAITED_FIRST_SECONDS = 5.0, 1.0
+_CUT_SECONDS, _AWAITED_SECONDS = 30.0, 10.0
 
 
 @define(eq=False)
@@ -22,23 +22,37 @@ class Reader:
     is_slow: bool
     changed: asyncio.Event = field(factory=asyncio.Event, init=False)
     began: int = field(init=False)
+    moved: float = field(factory=monotonic, init=False)
 
     def __attrs_post_init__(self) -> None:
         self.began = self.offset
 
+    def read_until(self, offset: int) -> None:
+        """Note that everything before *offset* is read."""
+        self.offset = offset
+        self.moved = monotonic()
+
 
 @frozen
 class _Absent:
-    """One who is expected to follow from *offset* on, *until* then."""
+    """One who is expected to follow from *offset* on, *until* then; of an awaited process, until
+    *soon*.
+    """
 
     offset: int
     until: float
+    soon: float
 
 
 class Readers:
-    """The readers of one log; what was sent may be lost on its way, up to *in_flight* bytes."""
+    """The readers of one log; what was sent may be lost on its way, up to *in_flight* bytes.
+
+    While *awaited*, since somebody waits for the end of the process, who does not read any more
+    does not hold it up for ever: it may be the same who waits.
+    """
 
     def __init__(self, in_flight: int) -> None:
+        self.awaited = 0
         self._in_flight = in_flight
         self._present: list[Reader] = []
         self._absent: list[_Absent] = []
@@ -51,11 +65,12 @@ class Readers:
     def expect_first(self) -> None:
         """Expect one from now on, whose process has just begun."""
         if not self._present:
-            self._absent = [_Absent(0, monotonic() + _FIRST_SECONDS)]
+            now = monotonic()
+            self._absent = [_Absent(0, now + _FIRST_SECONDS, now + _AWAITED_FIRST_SECONDS)]
 
     def expect_last(self) -> None:
         """Expect one for a while, whose process has ended."""
-        self._absent.append(_Absent(0, monotonic() + _CUT_SECONDS))
+        self._expect(0)
 
     def needed(self) -> int | None:
         """Return the offset from which on everything is kept for them, None if nothing is."""
@@ -73,8 +88,12 @@ class Readers:
         return min(fast, key=lambda reader: reader.offset, default=None)
 
     def patience(self) -> float | None:
-        """Return for how many seconds the next of those is expected who are not there."""
-        return min((a.until - monotonic() for a in self._expected()), default=None)
+        """Return for how many seconds the next is waited for of those who may not come or read."""
+        now = monotonic()
+        ends = [self._end_of(a) for a in self._expected()]
+        if self.awaited:
+            ends += [r.moved + _AWAITED_SECONDS for r in self._present if not self._is_stuck(r, now)]
+        return max(0.0, min(ends) - now) if ends else None
 
     def wake(self) -> None:
         """Tell everyone that the log has changed."""
@@ -96,11 +115,19 @@ class Readers:
         self._present.remove(reader)
         is_back = any(self._may_be(reader.offset, other.began) for other in later)
         if is_coming_back and not is_back:
-            self._absent.append(_Absent(reader.offset, monotonic() + _CUT_SECONDS))
+            self._expect(reader.offset)
+
+    def _expect(self, offset: int) -> None:
+        now = monotonic()
+        self._absent.append(_Absent(offset, now + _CUT_SECONDS, now + _AWAITED_SECONDS))
 
     def _slowest(self) -> int | None:
-        offsets = [r.offset for r in self._present] + [a.offset for a in self._expected()]
-        return min(offsets, default=None)
+        now = monotonic()
+        offsets = [r.offset for r in self._present if not self._is_stuck(r, now)]
+        return min([*offsets, *(a.offset for a in self._expected())], default=None)
+
+    def _is_stuck(self, reader: Reader, now: float) -> bool:
+        return self.awaited > 0 and now >= reader.moved + _AWAITED_SECONDS
 
     def _may_be(self, left: int, came: int) -> bool:
         """Say whether one who was sent everything before *left* would come back to *came*."""
@@ -109,5 +136,8 @@ class Readers:
     def _expected(self) -> list[_Absent]:
         if self._absent:
             now = monotonic()
-            self._absent = [a for a in self._absent if a.until > now]
+            self._absent = [a for a in self._absent if self._end_of(a) > now]
         return self._absent
+
+    def _end_of(self, absent: _Absent) -> float:
+        return absent.soon if self.awaited else absent.until

@@ -76,6 +76,12 @@ class Started(Run):
             self._ready.set_result(None)
             self.log.readers.expect_first()
 
+    async def outcome(self, wait: float | None) -> Outcome | None:
+        if wait == 0:
+            return await super().outcome(wait)
+        with self.log.awaited():
+            return await super().outcome(wait)
+
     async def with_output(self, outcome: Outcome) -> Outcome:
         """Return *outcome* with what the process wrote."""
         return await with_output(outcome, self.log, self.output_limit)
