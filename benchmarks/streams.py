@@ -62,12 +62,10 @@ def throughput(rounds: int) -> Iterator[Row]:
         if docker is not None:
             measures["docker"] = partial(_local, [*docker, *print_it])
         times = in_turns(measures, rounds=rounds, warm_up=1)
-    what = "1 GiB of output, {}"
+    names = {"pipe": "a pipe", "docker": "`docker exec`"}
     for world in ("blocking", "async"):
-        yield Row(what.format(world), times[world], Baseline("a pipe", times["pipe"]))
-        if docker is not None:
-            baseline = Baseline("`docker exec`", times["docker"])
-            yield Row(what.format(world), times[world], baseline, most_ratio=1)
+        for name in filter(times.get, names):
+            yield Row(f"1 GiB of output, {world}", times[world], Baseline(names[name], times[name]))
 
 
 _HOST = {"image": "host"}

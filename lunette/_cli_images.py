@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["images_application", "shows_progress"]
 
 _UNITS = ("B", "kB", "MB", "GB", "TB")
-_HEAD = ("REFERENCE", "IMAGE ID", "SIZE", "UNPACKED", "PULLED")
+_HEAD = ("REFERENCE", "IMAGE ID", "SIZE", "UNPACKED", "PULLED (UTC)")
 
 
 def images_application() -> "typer.Typer":

@@ -8,22 +8,27 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 from ._cli_images import shows_progress
-from ._session import OUR_FAULT, STDIN, attach, complain, finish, show, tell_lost
+from ._session import OUR_FAULT, STDIN, Manner, attach, complain, finish, show, tell_lost
 from ._table import moment, print_table
 
 if TYPE_CHECKING:
     import typer
 
     from .client import AsyncLunetteClient
+    from .process import Process
     from .results import ProcessInfo, SandboxInfo
+    from .sandbox import Sandbox
 
 __all__ = ["add_process_commands"]
 
 _IMAGE = "host"
 _SHELL = "if command -v bash >/dev/null; then exec bash; fi; exec sh"
-_SANDBOX_HEAD = ("SANDBOX ID", "IMAGE", "STATE", "CREATED")
-_PROCESS_HEAD = ("PROCESS ID", "NAME", "STATE", "STARTED", "COMMAND")
+_AS_A_SHELL: Manner = {"interactive": True, "tty": True, "name": "shell"}
+_SANDBOX_HEAD = ("SANDBOX ID", "IMAGE", "STATE", "CREATED (UTC)")
+_PROCESS_HEAD = ("PROCESS ID", "NAME", "STATE", "STARTED (UTC)", "COMMAND")
 _LONGEST_COMMAND = 60
+_SHORTEST_BEGINNING = 4
+_PROCESS_HELP = "Its id, as `ps SANDBOX` lists it, 4 or more letters of it, or its name."
 
 
 def add_process_commands(application: "typer.Typer") -> None:
@@ -44,14 +49,26 @@ def add_process_commands(application: "typer.Typer") -> None:
         tty: Annotated[
             bool, typer.Option("--tty", "-t", help="Give the command a terminal.")
         ] = False,
+        user: Annotated[
+            str | None, typer.Option("--user", "-u", help="The user of the sandbox.")
+        ] = None,
+        workdir: Annotated[
+            str | None, typer.Option("--workdir", "-w", help="Where the command runs.")
+        ] = None,
+        timeout: Annotated[
+            float | None, typer.Option(help="Seconds after which the command is killed.")
+        ] = None,
     ) -> None:
         """Run a command in a new sandbox, show its output as it comes, and exit as it did.
 
-        -it is for programs that are used at the keyboard. 125 is the exit code where no command ran
-        or its end is not known.
+        -it is for programs that are used at the keyboard. 124 is the exit code where the timeout
+        killed the command, 125 where no command ran or its end is not known.
         """
-        service = {"image": image, "environment": _environment(env or [])}
-        raise typer.Exit(_run(service, command, interactive=interactive, tty=tty))
+        service: dict[str, Any] = {"image": image, "environment": _environment(env or [])}
+        if user is not None:
+            service["user"] = user
+        how: Manner = {"interactive": interactive, "tty": tty, "cwd": workdir, "timeout": timeout}
+        raise typer.Exit(_refusal(tty, "; leave out -t") or _run(service, command, how))
 
     @application.command()
     def shell(
@@ -65,10 +82,10 @@ def add_process_commands(application: "typer.Typer") -> None:
         """Open a shell in a sandbox, and exit as it did."""
         if sandbox is None:
             service = {"image": image or _IMAGE}
-            raise typer.Exit(_run(service, _SHELL, interactive=True, tty=True, name="shell"))
+            raise typer.Exit(_refusal() or _run(service, _SHELL, _AS_A_SHELL))
         if image is not None:
             raise typer.BadParameter("the sandbox has one already", param_hint="--image")
-        raise typer.Exit(_enter(sandbox))
+        raise typer.Exit(_refusal() or _enter(sandbox))
 
     @application.command()
     def ps(
@@ -83,7 +100,7 @@ def add_process_commands(application: "typer.Typer") -> None:
     @application.command()
     def logs(
         sandbox: Annotated[str, typer.Argument(help="Its id, as `ps` lists it.")],
-        process: Annotated[str, typer.Argument(help="Its id, as `ps SANDBOX` lists it.")],
+        process: Annotated[str, typer.Argument(help=_PROCESS_HELP)],
         follow: Annotated[
             bool, typer.Option("--follow", "-f", help="Go on until the process ends.")
         ] = False,
@@ -94,7 +111,7 @@ def add_process_commands(application: "typer.Typer") -> None:
     @application.command()
     def kill(
         sandbox: Annotated[str, typer.Argument(help="Its id, as `ps` lists it.")],
-        process: Annotated[str, typer.Argument(help="Its id, as `ps SANDBOX` lists it.")],
+        process: Annotated[str, typer.Argument(help=_PROCESS_HELP)],
         signal: Annotated[
             str | None,
             typer.Option("--signal", "-s", help="Send this instead, such as TERM or 15."),
@@ -117,14 +134,7 @@ def _environment(pairs: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def _run(
-    service: Mapping[str, Any],
-    command: str | list[str],
-    *,
-    interactive: bool,
-    tty: bool,
-    name: str | None = None,
-) -> int:
+def _run(service: Mapping[str, Any], command: str | list[str], how: Manner) -> int:
     from .client import LunetteClient
 
     async def work() -> int:
@@ -132,9 +142,9 @@ def _run(
             LunetteClient() as client,
             await client.create_sandbox(service, progress=shows_progress()) as sandbox,
         ):
-            return await attach(sandbox, command, interactive=interactive, tty=tty, name=name)
+            return await attach(sandbox, command, **how)
 
-    return _refusal(tty) or finish(work)
+    return finish(work)
 
 
 def _enter(sandbox_id: str) -> int:
@@ -144,15 +154,15 @@ def _enter(sandbox_id: str) -> int:
         _check_server()
         async with LunetteClient() as client:
             sandbox = await client.aget_sandbox(sandbox_id)
-            return await attach(sandbox, _SHELL, interactive=True, tty=True, name="shell")
+            return await attach(sandbox, _SHELL, **_AS_A_SHELL)
 
-    return _refusal(tty=True) or finish(work)
+    return finish(work)
 
 
-def _refusal(tty: bool) -> int:
+def _refusal(tty: bool = True, mend: str = "") -> int:
     if not tty or os.isatty(STDIN):
         return 0
-    complain("the input device is not a TTY")
+    complain(f"the input device is not a TTY{mend}")
     return OUR_FAULT
 
 
@@ -174,7 +184,10 @@ def _check_server() -> None:
     from .errors import ConfigError
 
     if resolve().base_url == EMBEDDED:
-        raise ConfigError("there is no server to ask: set LUNETTE_BASE_URL, see `lunette serve`")
+        raise ConfigError(
+            "there is no server to ask, since an embedded one ends with its client: set"
+            " LUNETTE_BASE_URL to that of another, see `lunette serve`"
+        )
 
 
 async def _list(client: "AsyncLunetteClient", sandbox_id: str | None, *, quiet: bool) -> None:
@@ -202,7 +215,8 @@ def _sandbox_row(found: "SandboxInfo") -> tuple[str, ...]:
 def _process_row(found: "ProcessInfo") -> tuple[str, ...]:
     state = found.state if found.exit_code is None else f"{found.state} ({found.exit_code})"
     command = found.command if isinstance(found.command, str) else shlex.join(found.command or ())
-    return found.id, found.name or "", state, moment(found.started_at), _shown(command)
+    name = found.name or ("" if found.started else "(exec)")
+    return found.id, name, state, moment(found.started_at), _shown(command)
 
 
 def _shown(command: str) -> str:
@@ -211,22 +225,31 @@ def _shown(command: str) -> str:
     return line if len(line) <= _LONGEST_COMMAND else f"{line[: _LONGEST_COMMAND - 1]}…"
 
 
-async def _logs(
-    client: "AsyncLunetteClient", sandbox_id: str, process_id: str, *, follow: bool
-) -> None:
-    sandbox = await client.aget_sandbox(sandbox_id)
-    process = await sandbox.aprocess(process_id)
+async def _logs(client: "AsyncLunetteClient", sandbox_id: str, given: str, *, follow: bool) -> None:
+    process = await _find(await client.aget_sandbox(sandbox_id), given)
     await show(process, follow=follow)
     tell_lost(process.gaps)
 
 
 async def _kill(
-    client: "AsyncLunetteClient", sandbox_id: str, process_id: str, signal: str | None
+    client: "AsyncLunetteClient", sandbox_id: str, given: str, signal: str | None
 ) -> None:
-    sandbox = await client.aget_sandbox(sandbox_id)
     # Asked for first: an id that there is not is an error, and no mark for one that is to come.
-    process = await sandbox.aprocess(process_id)
+    process = await _find(await client.aget_sandbox(sandbox_id), given)
     if signal is None:
         await process.akill()
     else:
         await process.asignal(int(signal) if signal.isdecimal() else signal)
+
+
+async def _find(sandbox: "Sandbox", given: str) -> "Process":
+    """Find the process that is *given* by its id, its name, or the beginning of its id."""
+    known = await sandbox.aprocesses()
+    if all(given != info.id for info in known):
+        named = [info.id for info in known if info.name == given]
+        begun = [info.id for info in known if info.id.startswith(given)]
+        found = named or (begun if len(given) >= _SHORTEST_BEGINNING else [])
+        if len(found) > 1:
+            raise ValueError(f"{given!r} means more than one process: {', '.join(found)}")
+        given = found[0] if found else given
+    return await sandbox.aprocess(given)

@@ -206,9 +206,15 @@ class Connection:
     def fault(self, error: httpx.RequestError) -> errors.LunetteError:
         """Say what it means that no answer came; may wait for a moment."""
         if self._server is None or not _is_dead(self._server, error):
-            return errors.from_transport(error)
+            return errors.from_transport(error, message=self._sentence(error))
         reason = self._server.failure() or "the embedded server ended"
         return errors.from_transport(error, errors.SandboxLostError, reason)
+
+    def _sentence(self, error: httpx.RequestError) -> str:
+        """Say what *error* is, and where nobody answered."""
+        if not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+            return str(error)
+        return f"no connection to {_shown(self.base_url)}: {str(error) or type(error).__name__}"
 
     def close(self) -> None:
         """Close what this process opened for blocking use."""
@@ -239,6 +245,13 @@ class Connection:
             return {}
         headers = {"User-Agent": _user_agent(), "Lunette-API-Version": API_VERSION}
         return headers if self._api_key is None else {**headers, "X-API-Key": self._api_key}
+
+
+def _shown(base_url: str) -> str:
+    """Return *base_url* without what opens the server, if that is in it."""
+    if base_url.startswith("unix://"):
+        return base_url
+    return str(httpx.URL(base_url).copy_with(userinfo=b""))
 
 
 def _user_agent() -> str:

@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing, asynccontextmanager, closing, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from ._terminal import Inlet, Outlet, Terminal
 
@@ -16,15 +16,37 @@ if TYPE_CHECKING:
     from .process import Process
     from .sandbox import AsyncSandbox
 
-__all__ = ["OUR_FAULT", "PATIENCE", "STDIN", "attach", "complain", "finish", "show", "tell_lost"]
+__all__ = [
+    "OUR_FAULT",
+    "PATIENCE",
+    "STDIN",
+    "Manner",
+    "attach",
+    "complain",
+    "finish",
+    "show",
+    "tell_lost",
+]
 
 OUR_FAULT = 125  # as `docker run`: what failed was not the command
+_TIMED_OUT = 124  # as `timeout`
 PATIENCE = 30.0  # seconds without a server until the session is lost
 _ATTEMPTS = 1000  # more than it has time for
 _REMEDY_SECONDS = 1.0
 _BY_SIGNAL = 128
+_KILLED = _BY_SIGNAL + signal.SIGKILL
 STDIN, _STDOUT, _STDERR = range(3)
 _DESCRIPTORS = {"stdout": _STDOUT, "stderr": _STDERR}
+
+
+class Manner(TypedDict, total=False):
+    """How a command is run; *timeout* is in seconds."""
+
+    interactive: bool
+    tty: bool
+    name: str | None
+    cwd: str | None
+    timeout: float | None
 
 
 class _Told(Exception):
@@ -81,9 +103,13 @@ def _give_up_stdout() -> None:
 
 
 def _sentence(error: Exception) -> str:
+    import httpx
+
     from .errors import SandboxDestroyedError, TransportError
 
-    if isinstance(error, TransportError) and not isinstance(error, SandboxDestroyedError):
+    # Those of connecting say so themselves, and where to.
+    spoken = SandboxDestroyedError | httpx.ConnectError | httpx.ConnectTimeout
+    if isinstance(error, TransportError) and not isinstance(error, spoken):
         return f"no connection to the server: {error}"
     return str(error)
 
@@ -100,14 +126,7 @@ def tell_lost(size: int) -> None:
         complain(f"{size} bytes of output were left out")
 
 
-async def attach(
-    sandbox: AsyncSandbox,
-    command: str | list[str],
-    *,
-    interactive: bool,
-    tty: bool,
-    name: str | None = None,
-) -> int:
+async def attach(sandbox: AsyncSandbox, command: str | list[str], **how: Unpack[Manner]) -> int:
     """Run *command* to its end and return its exit code.
 
     What it writes is shown as it comes; *interactive* feeds it this process's standard input, and
@@ -116,16 +135,23 @@ async def attach(
     from .errors import NotSupportedError
     from .process import PIPE
 
+    interactive, tty = how.get("interactive", False), how.get("tty", False)
+    cwd, timeout = how.get("cwd"), how.get("timeout")
     terminal = Terminal(STDIN) if tty else None
     size = terminal.size() if terminal else None
     try:
         process = await sandbox.astart(
-            command, tty=size, input=PIPE if interactive else None, name=name
+            command,
+            cwd=cwd,
+            input=PIPE if interactive else None,
+            tty=size,
+            timeout=timeout,
+            name=how.get("name"),
         )
     except NotSupportedError:
         if interactive or tty:
             raise
-        return await _run_unseen(sandbox, command)
+        return await _run_unseen(sandbox, command, cwd, timeout)
     async with process, _patient(process) as followed:
         side = [_resize(followed, terminal, size)] if terminal and size else []
         if interactive:
@@ -133,9 +159,22 @@ async def attach(
         async with _taken_over(terminal if interactive else None), _beside(*side):
             await show(followed, terminal=terminal)
         tell_lost(followed.gaps)
-        code = await followed.apoll()
+        code = await _exit_code(followed, timed=timeout is not None)
         process.detach()  # nothing is left to kill
-        return OUR_FAULT if code is None else code
+        return code
+
+
+async def _exit_code(process: Process, *, timed: bool) -> int:
+    """Return the exit code of a *process* that has ended; *timed*, it may be that of `timeout`."""
+    from .errors import ExecTimeoutError
+
+    code = await process.apoll()
+    if timed and code == _KILLED:
+        try:
+            await process.aresult()
+        except ExecTimeoutError:
+            return _TIMED_OUT
+    return OUR_FAULT if code is None else code
 
 
 @asynccontextmanager
@@ -156,9 +195,14 @@ async def _patient(process: Process) -> AsyncGenerator[Process]:
         raise _Told from error
 
 
-async def _run_unseen(sandbox: AsyncSandbox, command: str | list[str]) -> int:
+async def _run_unseen(
+    sandbox: AsyncSandbox,
+    command: str | list[str],
+    cwd: str | None,
+    timeout: float | None,  # noqa: ASYNC109 - the server keeps it
+) -> int:
     """Run *command* where nothing can be shown before its end."""
-    result = await sandbox.aexec(command)
+    result = await sandbox.aexec(command, cwd=cwd, timeout=timeout)
     outlet = Outlet()
     await outlet.write(_STDOUT, result.stdout_bytes)
     await outlet.write(_STDERR, result.stderr_bytes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
 __all__ = ["moment", "print_table"]
 
@@ -20,5 +20,5 @@ def print_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 
 def moment(when: datetime | None) -> str:
-    """Say *when* to the minute; nothing of what is not known."""
-    return "" if when is None else when.strftime("%Y-%m-%d %H:%M")
+    """Say *when* to the minute, in UTC; nothing of what is not known."""
+    return "" if when is None else when.astimezone(UTC).strftime("%Y-%m-%d %H:%M")

@@ -39,7 +39,9 @@ class Process:
     *offset* is how many bytes were given out so far, *gaps* how many the server had dropped.
 
     Leaving a loop early ends nothing; a `with` around the process kills it at the end, unless it
-    was detached.
+    was detached. The server keeps 64 MiB of what it writes. When that is full, who follows and does
+    not read holds the process up; so does who left a loop, for up to 30 seconds, and after that the
+    middle goes. While somebody waits for `result` they hold it up for no more than 10 seconds.
     """
 
     id: str
@@ -59,7 +61,8 @@ class Process:
         self._turns: tuple[object, anyio.Lock] | None = None
 
     def __repr__(self) -> str:
-        return f"Process(id={self.id}, sandbox_id={self.sandbox_id})"
+        name = "" if self.name is None else f", name={self.name!r}"
+        return f"Process(id={self.id}{name}, sandbox_id={self.sandbox_id})"
 
     @property
     def offset(self) -> int:
@@ -94,6 +97,7 @@ class Process:
         passed over. Bytes that are not UTF-8 become U+FFFD. Without *follow* it ends with the
         whole lines that there are now.
         """
+        _output.check_stream(stream)
         return self._link.iterate(_output.lines, self._started.output, stream, follow=follow)
 
     def alines(
@@ -105,6 +109,7 @@ class Process:
         passed over. Bytes that are not UTF-8 become U+FFFD. Without *follow* it ends with the
         whole lines that there are now.
         """
+        _output.check_stream(stream)
         return self._hold(
             self._link.aiterate(_output.lines, self._started.output, stream, follow=follow)
         )
@@ -120,7 +125,8 @@ class Process:
 
         After *timeout* seconds of waiting this is a `ProcessRunningError`, and the process goes on;
         where its own timeout has killed it, `ExecTimeoutError` has the output so far. With *check*
-        a failure is an `ExecFailedError`.
+        a failure is an `ExecFailedError`. Nobody needs to read meanwhile: a full log holds the
+        process up for no more than 10 seconds.
         """
         return self._link.run(processes.result, self._started, timeout=timeout, check=check)
 
@@ -134,7 +140,8 @@ class Process:
 
         After *timeout* seconds of waiting this is a `ProcessRunningError`, and the process goes on;
         where its own timeout has killed it, `ExecTimeoutError` has the output so far. With *check*
-        a failure is an `ExecFailedError`.
+        a failure is an `ExecFailedError`. Nobody needs to read meanwhile: a full log holds the
+        process up for no more than 10 seconds.
         """
         return await self._link.arun(processes.result, self._started, timeout=timeout, check=check)
 
@@ -167,7 +174,7 @@ class Process:
     def close_input(self) -> None:
         """Close its standard input, so that it reads an end of file; once more is no error.
 
-        On a terminal ^D is typed.
+        On a terminal ^D is typed, which a program that has not yet begun to read may lose.
         """
         with self._turn:
             self._link.run(_input.close_input, self._started.input)
@@ -175,7 +182,7 @@ class Process:
     async def aclose_input(self) -> None:
         """Close its standard input, so that it reads an end of file; once more is no error.
 
-        On a terminal ^D is typed.
+        On a terminal ^D is typed, which a program that has not yet begun to read may lose.
         """
         async with self._aturn():
             await self._link.arun(_input.close_input, self._started.input)

@@ -90,9 +90,11 @@ class Sandbox:
         stream *output_limit* bytes are kept (10 MiB, and at most 16), half from its beginning and
         half from its end; `truncated` counts the others.
 
-        *user* is another one of the sandbox's, such as `nobody` or `1000:1000`. *on_stdout* and
-        *on_stderr* are told the text as it comes; one that is asynchronous is awaited by `aexec`,
-        and one that fails kills the command.
+        *user* is another one of the sandbox's, such as `nobody` or `1000:1000`; it needs a
+        directory that it may write, since `/workspace` belongs to the sandbox's user. *on_stdout*
+        and *on_stderr* are told the text as it comes; one that is asynchronous is awaited by
+        `aexec`, and one that fails kills the command. With either the command is a process like
+        those of `start`.
 
         However long it takes and whatever the network does, the command runs once. Interrupted or
         cancelled, it is killed.
@@ -134,9 +136,11 @@ class Sandbox:
         stream *output_limit* bytes are kept (10 MiB, and at most 16), half from its beginning and
         half from its end; `truncated` counts the others.
 
-        *user* is another one of the sandbox's, such as `nobody` or `1000:1000`. *on_stdout* and
-        *on_stderr* are told the text as it comes; one that is asynchronous is awaited by `aexec`,
-        and one that fails kills the command.
+        *user* is another one of the sandbox's, such as `nobody` or `1000:1000`; it needs a
+        directory that it may write, since `/workspace` belongs to the sandbox's user. *on_stdout*
+        and *on_stderr* are told the text as it comes; one that is asynchronous is awaited by
+        `aexec`, and one that fails kills the command. With either the command is a process like
+        those of `start`.
 
         However long it takes and whatever the network does, the command runs once. Interrupted or
         cancelled, it is killed.
@@ -173,7 +177,9 @@ class Sandbox:
         It runs as by `exec`, but is followed, written to and signalled while it does. *input* is
         what it reads on its standard input, at most 32 MiB; with `PIPE` it is written by
         `process.write`. With *tty* it has a terminal, of 24 rows and 80 columns or of (rows,
-        columns). After *timeout* seconds it is killed. *name* is for people.
+        columns), which stays open behind the *input*: `process.close_input` types ^D, which a
+        program that has not yet begun to read its terminal may lose. After *timeout* seconds it is
+        killed. *user* is as of `exec`. *name* is for people.
         """
         started = self._link.run(
             processes.start,
@@ -206,7 +212,9 @@ class Sandbox:
         It runs as by `exec`, but is followed, written to and signalled while it does. *input* is
         what it reads on its standard input, at most 32 MiB; with `PIPE` it is written by
         `process.write`. With *tty* it has a terminal, of 24 rows and 80 columns or of (rows,
-        columns). After *timeout* seconds it is killed. *name* is for people.
+        columns), which stays open behind the *input*: `process.close_input` types ^D, which a
+        program that has not yet begun to read its terminal may lose. After *timeout* seconds it is
+        killed. *user* is as of `exec`. *name* is for people.
         """
         started = await self._link.arun(
             processes.start,

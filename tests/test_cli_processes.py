@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -116,10 +117,31 @@ def test_run_says_what_is_our_fault() -> None:
 
 
 def test_run_against_a_server_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LUNETTE_BASE_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("LUNETTE_BASE_URL", "http://user:s3cret@127.0.0.1:9")
     done = lunette("run", "--", "true")
     assert done.returncode == 125
-    assert done.stderr.startswith(b"lunette: ") and b"Traceback" not in done.stderr
+    assert done.stderr.startswith(b"lunette: no connection to http://127.0.0.1:9: ")
+    assert b"s3cret" not in done.stderr and b"Traceback" not in done.stderr
+
+
+def test_run_as_a_user_in_a_directory() -> None:
+    arguments = ("-u", "nobody", "-w", "/tmp", "--", "sh", "-c", "id -un; pwd; touch /workspace/a")
+    done = lunette("run", *arguments)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"nobody\n/tmp\n", b"")
+
+
+def test_run_in_a_directory_that_there_is_not() -> None:
+    done = lunette("run", "--workdir", "/nope", "--", "true")
+    assert done.returncode == 125 and b"'/nope'" in done.stderr
+
+
+def test_run_with_a_timeout() -> None:
+    done = lunette("run", "--timeout", "0.3", "--", "sh", "-c", "echo begun; exec sleep 1000")
+    assert (done.returncode, done.stdout, done.stderr) == (124, b"begun\n", b"")
+    for script, code in (("exit 3", 3), ("kill -KILL $$", 137)):
+        assert lunette("run", "--timeout", "50", "--", "sh", "-c", script).returncode == code
+    done = lunette("run", "--timeout", "-1", "--", "true")
+    assert done.returncode == 125 and b"timeout must be a number of seconds" in done.stderr
 
 
 def test_run_without_an_engine(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,6 +257,10 @@ def test_run_where_nothing_is_shown_before_its_end(monkeypatch: pytest.MonkeyPat
         monkeypatch.setenv("LUNETTE_API_KEY", server.key)
         done = lunette("run", "--", "sh", "-c", "echo out; echo err >&2; exit 3")
         assert (done.returncode, done.stdout, done.stderr) == (3, b"out\n", b"err\n")
+        done = lunette("run", "-w", "/tmp", "--", "pwd")
+        assert (done.returncode, done.stdout) == (0, b"/tmp\n")
+        done = lunette("run", "--timeout", "9", "--", "true")
+        assert done.returncode == 125 and b"exec with timeout" in done.stderr
         done = lunette("run", "-i", "--", "cat")
         assert done.returncode == 125 and done.stderr.startswith(b"lunette: ")
 
@@ -254,11 +280,19 @@ def test_run_is_not_ended_by_a_signal_that_its_caller_ignores(client: LunetteCli
         assert process.wait(GUARD) == 0
 
 
-@pytest.mark.parametrize("arguments", [("run", "-it", "--", "sh"), ("run", "-t", "sh"), ("shell",)])
-def test_a_terminal_needs_one_here(arguments: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "mend"),
+    [
+        (("run", "-it", "--", "sh"), b"; leave out -t"),
+        (("run", "-t", "sh"), b"; leave out -t"),
+        (("shell",), b""),
+        (("shell", "some-id"), b""),
+    ],
+)
+def test_a_terminal_needs_one_here(arguments: tuple[str, ...], mend: bytes) -> None:
     done = lunette(*arguments)
     assert (done.returncode, done.stdout) == (125, b"")
-    assert done.stderr == b"lunette: the input device is not a TTY\n"
+    assert done.stderr == b"lunette: the input device is not a TTY" + mend + b"\n"
 
 
 def test_a_sandbox_that_is_there_has_its_image() -> None:
@@ -269,15 +303,20 @@ def test_a_sandbox_that_is_there_has_its_image() -> None:
 @pytest.mark.parametrize(
     "arguments", [("ps",), ("ps", "id"), ("logs", "id", "id"), ("kill", "id", "id")]
 )
-def test_what_asks_a_server_needs_one(arguments: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("url", ["", "embedded"])
+def test_what_asks_a_server_needs_one(
+    arguments: tuple[str, ...], url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LUNETTE_BASE_URL", url)
     done = lunette(*arguments)
     assert (done.returncode, done.stdout) == (1, b"")
-    assert done.stderr.startswith(b"lunette: there is no server to ask: set LUNETTE_BASE_URL")
+    says = b"there is no server to ask, since an embedded one ends with its client: set LUNETTE_BAS"
+    assert done.stderr.startswith(b"lunette: " + says)
 
 
 def test_ps_lists_sandboxes(sandbox: Sandbox) -> None:
     head, row = lunette("ps").stdout.decode().splitlines()
-    assert head.split("  ")[0] == "SANDBOX ID"
+    assert head.startswith("SANDBOX ID  ") and head.endswith("  CREATED (UTC)")
     assert row.split()[:3] == [sandbox.sandbox_id, "host", "running"]
     assert lunette("ps", "-q").stdout.decode() == f"{sandbox.sandbox_id}\n"
 
@@ -287,13 +326,24 @@ def test_ps_lists_processes(sandbox: Sandbox) -> None:
     ended = sandbox.start("exit 3 # \x1b[2J\n" + 100 * "x")
     ended.result()
     head, first, second = lunette("ps", sandbox.sandbox_id).stdout.decode().splitlines()
-    assert head.split() == ["PROCESS", "ID", "NAME", "STATE", "STARTED", "COMMAND"]
+    assert head.split() == ["PROCESS", "ID", "NAME", "STATE", "STARTED", "(UTC)", "COMMAND"]
     assert first.startswith(f"{running.id}  a name  running ")
     assert first.endswith("  sh -c 'sleep 1000'")
     assert second.startswith(f"{ended.id} ") and "  ended (3)  " in second
     assert second.endswith("  exit 3 #  [2J " + 45 * "x" + "…")
     ids = f"{running.id}\n{ended.id}\n"
     assert lunette("ps", "--quiet", sandbox.sandbox_id).stdout.decode() == ids
+
+
+def test_ps_marks_what_cannot_be_followed(sandbox: Sandbox) -> None:
+    with ThreadPoolExecutor(1) as threads:
+        call = threads.submit(sandbox.exec, "exec sleep 1000")
+        while not (found := sandbox.processes()):
+            assert not call.done()
+        _, row = lunette("ps", sandbox.sandbox_id).stdout.decode().splitlines()
+        assert row.startswith(f"{found[0].id}  (exec)  running  ")
+        assert lunette("kill", sandbox.sandbox_id, found[0].id[:6]).returncode == 0
+        assert call.result(GUARD).exit_code == 137
 
 
 def test_ps_that_nobody_reads(sandbox: Sandbox) -> None:
@@ -350,6 +400,33 @@ def test_kill_with_a_signal_that_there_is_not(sandbox: Sandbox) -> None:
     assert done.returncode == 1
     assert b"SIGNONE" in done.stderr and b"Traceback" not in done.stderr
     assert process.poll() is None
+
+
+def logged(sandbox: Sandbox, process: str) -> tuple[int, bytes]:
+    done = lunette("logs", sandbox.sandbox_id, process)
+    return done.returncode, done.stdout
+
+
+def test_a_process_by_its_name_or_the_beginning_of_its_id(sandbox: Sandbox) -> None:
+    for name in ("web", "db"):
+        sandbox.start(f"echo {name}", name=name).result()
+    web, db = sandbox.processes()
+    assert logged(sandbox, "web") == logged(sandbox, web.id[:8]) == (0, b"web\n")
+    assert logged(sandbox, "db") == logged(sandbox, db.id[:-1]) == (0, b"db\n")
+    assert logged(sandbox, web.id[:3]) == (1, b"")
+    # An id is meant before a name.
+    sandbox.start("echo other", name=web.id).result()
+    assert logged(sandbox, web.id) == (0, b"web\n")
+
+
+@pytest.mark.parametrize("verb", ["logs", "kill"])
+def test_a_name_of_more_than_one_process(verb: str, sandbox: Sandbox) -> None:
+    ids = [sandbox.start("exec sleep 1000", name="web").id for _ in range(2)]
+    done = lunette(verb, sandbox.sandbox_id, "web")
+    assert (done.returncode, done.stdout) == (1, b"")
+    says = f"lunette: 'web' means more than one process: {ids[0]}, {ids[1]}\n"
+    assert done.stderr.decode() == says
+    assert [found.state for found in sandbox.processes()] == ["running"] * 2
 
 
 @pytest.mark.parametrize("verb", ["logs", "kill"])

@@ -17,9 +17,20 @@ import anyio
 import httpx
 import pytest
 
-from lunette import ClientClosedError, LunetteClient, RetryPolicy, SandboxLostError, errors
+from lunette import (
+    ClientClosedError,
+    LunetteClient,
+    Process,
+    RetryPolicy,
+    Sandbox,
+    SandboxLostError,
+    errors,
+)
 from lunette._connection import Connection
 from lunette._connector import Connector
+from lunette._operations.processes import Started
+
+ONCE = RetryPolicy(attempts=1)
 
 
 def in_fork(body: Callable[[], None]) -> int:
@@ -255,6 +266,41 @@ def test_plain_http_reads_no_certificates(wire: Any, monkeypatch: pytest.MonkeyP
     with LunetteClient(base_url=wire.url) as client:
         client.list_sandboxes()
     Connector(None, "unix:///nowhere/sock", None).connection().blocking()
+
+
+@pytest.mark.parametrize(
+    ("base_url", "shown"),
+    [
+        ("unix:///nowhere/sock", "unix:///nowhere/sock"),
+        ("http://user:s3cret@[::1]:9/api", "http://[::1]:9/api"),
+        ("https://s3cret@sandboxes.example", "https://sandboxes.example"),
+    ],
+)
+@pytest.mark.parametrize("fault", [httpx.ConnectError, httpx.ConnectTimeout])
+def test_where_nobody_answered_is_said(
+    base_url: str, shown: str, fault: type[httpx.RequestError]
+) -> None:
+    connection = Connection(base_url, api_key="s3cret")
+    assert str(connection.fault(fault("why"))) == f"no connection to {shown}: why"
+    assert str(connection.fault(fault(""))) == f"no connection to {shown}: {fault.__name__}"
+    assert str(connection.fault(httpx.ReadError("cut"))) == "cut"
+
+
+@pytest.mark.parametrize("transport", [None, "aiohttp"])
+def test_where_nobody_answered_is_said_by_every_verb(transport: Any) -> None:
+    url = "http://127.0.0.1:1"
+    says = f"^no connection to {url}: "
+
+    async def awaited(client: LunetteClient) -> None:
+        await client.alist_sandboxes()
+
+    with LunetteClient(base_url=url, retry=ONCE, transport=transport) as client:
+        with pytest.raises(httpx.ConnectError, match=says):
+            client.list_sandboxes()
+        with pytest.raises(httpx.ConnectError, match=says):
+            asyncio.run(awaited(client))
+        with pytest.raises(httpx.ConnectError, match=says):
+            next(Process(Sandbox(client, "s1")._link, Started("s1", "p1", "x")).lines())
 
 
 def test_nobody_listens(tmp_path: Any) -> None:

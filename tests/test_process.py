@@ -132,6 +132,16 @@ def test_characters_that_come_in_pieces(within: InSandbox) -> None:
     within(body)
 
 
+def test_lines_of_what_is_no_stream(within: InSandbox) -> None:
+    async def body(sandbox: Any) -> None:
+        process = await sandbox.start("echo a")
+        with pytest.raises(ValueError, match="stream must be 'stdout' or 'stderr', not 'both'"):
+            process.lines("both")
+        assert [line async for line in process.lines()] == ["a"]
+
+    within(body)
+
+
 def test_what_there_is_now(within: InSandbox) -> None:
     async def body(sandbox: Any) -> None:
         process = await sandbox.start(f"echo a; echo no end | tr -d '\\n'; {LONG}")
@@ -357,6 +367,8 @@ def test_processes_are_found_again(within: InSandbox) -> None:
 
         again = await sandbox.process(info.id)
         assert (again.id, again.name) == (process.id, "echo")
+        ids = f"id={process.id}, name='echo', sandbox_id={sandbox.sandbox_id}"
+        assert repr(again) == f"Process({ids})"
         await again.write("two\n")
         await again.close_input()
         assert [line async for line in again.lines()] == ["one", "two"]

@@ -48,7 +48,7 @@ def _input(value: object) -> dict[str, str]:
     if isinstance(value, bytes | bytearray | memoryview):
         data = cast("bytes", value)
         return {"input": base64.b64encode(data).decode("ascii"), "input_encoding": "base64"}
-    return {"input": encodable(value, "input")}
+    return {"input": encodable(value, "input", "a string or bytes")}
 
 
 def _command(command: object) -> str | list[str]:
@@ -84,10 +84,10 @@ def _word(value: object, name: str) -> str:
     return text
 
 
-def encodable(value: object, name: str) -> str:
-    """Return a *value* that must be a string, if it can be sent."""
+def encodable(value: object, name: str, what: str = "a string") -> str:
+    """Return a *value* that must be a string, if it can be sent; *what* says all it may be."""
     if not isinstance(value, str):
-        raise TypeError(f"{name} must be a string, not {type(value).__name__}")
+        raise TypeError(f"{name} must be {what}, not {type(value).__name__}")
     try:
         value.encode()
     except UnicodeEncodeError as error:

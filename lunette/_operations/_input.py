@@ -84,4 +84,4 @@ def _bytes(data: object) -> bytes | bytearray | memoryview:
         return data.cast("B")
     if isinstance(data, bytes | bytearray):
         return data
-    return encodable(data, "data").encode()
+    return encodable(data, "data", "a string or bytes").encode()

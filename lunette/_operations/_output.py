@@ -21,7 +21,7 @@ from .. import errors
 from .._io import IO, Incoming, Request
 from ._events import Event, Events
 
-__all__ = ["Chunk", "Output", "StreamName", "follow", "lines"]
+__all__ = ["Chunk", "Output", "StreamName", "check_stream", "follow", "lines"]
 
 StreamName = Literal["stdout", "stderr"]
 Chunk = tuple[StreamName, bytes]
@@ -128,12 +128,16 @@ async def follow(io: IO, output: Output, *, follow: bool = True) -> AsyncGenerat
             yield chunk
 
 
+def check_stream(stream: object) -> None:
+    """Refuse what is no stream, before an iteration over its lines begins."""
+    if stream not in (None, *_STREAMS):
+        raise ValueError(f"stream must be 'stdout' or 'stderr', not {stream!r}")
+
+
 async def lines(
     io: IO, output: Output, only: StreamName | None, *, follow: bool = True
 ) -> AsyncGenerator[str]:
     """Yield the lines of a process as they end, of both its streams or of one."""
-    if only not in (None, *_STREAMS):
-        raise ValueError(f"stream must be 'stdout' or 'stderr', not {only!r}")
     wanted = [rest for stream, rest in output.rest.items() if only in (None, stream)]
     for line in _ended(wanted):
         yield line

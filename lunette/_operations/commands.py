@@ -54,6 +54,7 @@ async def execute(
     on_stderr: Listener | None,
 ) -> ExecResult:
     """Run a command to its end."""
+    _refuse_pipe(input)
     fields = command_fields(
         command,
         cwd=cwd,
@@ -133,6 +134,11 @@ class _Decoder:
         answer = self._listener(text) if text else None
         if isinstance(answer, Awaitable):
             await answer
+
+
+def _refuse_pipe(input: object) -> None:
+    if isinstance(input, processes.Pipe):
+        raise TypeError("input must be a string or bytes; PIPE is for start")
 
 
 def _listeners(on_stdout: object, on_stderr: object) -> dict[str, Listener]:

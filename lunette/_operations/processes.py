@@ -10,6 +10,7 @@ import logging
 import math
 import os
 import re
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from enum import Enum
@@ -285,8 +286,19 @@ def _signal(value: object) -> int | str:
     if isinstance(value, Signals):
         return value.name  # the numbers of this machine need not be those of Linux
     if isinstance(value, str):
-        return text(value, "signal")
+        return _signal_name(text(value, "signal"))
+    if not isinstance(value, int):
+        kind = type(value).__name__
+        raise TypeError(f"signal must be a number or a name such as 'SIGTERM', not {kind}")
     return whole(value, "signal", 1, _LAST_SIGNAL)
+
+
+def _signal_name(name: str) -> str:
+    """Return the *name* of a signal; elsewhere than on Linux the server alone knows them."""
+    full = f"SIG{name.upper().removeprefix('SIG')}"
+    if sys.platform == "linux" and full not in Signals.__members__:
+        raise ValueError(f"signal must be a number or a name such as 'SIGTERM', not {name!r}")
+    return name
 
 
 def _info(wire: Process) -> ProcessInfo:

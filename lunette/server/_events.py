@@ -13,6 +13,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from lunette.server._json import encode
+from lunette.server._load import Gate
 from lunette.server._log import Gap
 from lunette.server._problems import Problem
 from lunette.server._readers import Reader
@@ -39,18 +40,26 @@ _NAMES = {1: b"stdout", 2: b"stderr"}
 
 
 class Events(Response):
-    """What a process writes from *offset* on; without *following*, as far as that is now."""
+    """What a process writes from *offset* on; without *following*, as far as that is now.
 
-    def __init__(self, started: Started, offset: int, *, following: bool) -> None:
+    Whoever reads it is in *followers*.
+    """
+
+    def __init__(self, started: Started, offset: int, followers: Gate, *, following: bool) -> None:
         super().__init__()
         del self.headers["content-length"]
         self.headers.update(_HEADERS)
         self._started = started
         self._log = started.log
         self._offset = offset
+        self._followers = followers
         self._following = following
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._followers.entered():
+            await self._answer(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         listener = asyncio.create_task(disconnected(receive))
         try:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})

@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lunette._version import API_VERSION
-from lunette.server._load import body_gate, buffered_bytes
+from lunette.server._load import Gate, body_gate, buffered_bytes
 from lunette.server._problems import Problem, engine_problem
 
 __all__ = ["Access", "Guard"]
@@ -58,13 +58,14 @@ class Access:
 class Guard:
     """The outermost layer: access, the id of the request, and errors as problems.
 
-    Without *access* it is a Unix socket, whose permissions are the key.
+    Without *access* it is a Unix socket, whose permissions are the key. Bodies that are held in
+    memory are in *bodies*.
     """
 
-    def __init__(self, app: ASGIApp, access: Access | None) -> None:
+    def __init__(self, app: ASGIApp, access: Access | None, bodies: Gate | None = None) -> None:
         self._app = app
         self._access = access
-        self._bodies = body_gate()
+        self._bodies = bodies or body_gate()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

@@ -8,12 +8,15 @@ from collections.abc import Generator, Iterable
 from lunette.server._problems import Problem
 
 __all__ = [
+    "FOLLOWERS",
     "STARTING_COMMANDS",
     "STARTING_SANDBOXES",
     "WAITING_SANDBOXES",
     "Gate",
+    "announced_bytes",
     "body_gate",
     "buffered_bytes",
+    "input_gate",
 ]
 
 # As in openapi.yaml. A server starts about a thousand commands a second and sixty sandboxes, so
@@ -22,7 +25,10 @@ STARTING_COMMANDS = 1024
 STARTING_SANDBOXES = 256
 # Those take nothing meanwhile but a little memory.
 WAITING_SANDBOXES = 4096
+# Each holds some 600 KiB when it does not read.
+FOLLOWERS = 1024
 _BODY_BYTES = 512 * 1024 * 1024
+_INPUT_BYTES = 512 * 1024 * 1024
 _RETRY_AFTER = "1"
 # Others are read piece by piece, however long they are.
 _HELD = (b"application/json", b"application/x-www-form-urlencoded", b"multipart/form-data")
@@ -60,14 +66,25 @@ def body_gate() -> Gate:
     return Gate(_BODY_BYTES, "bytes of request bodies at the same time")
 
 
+def input_gate() -> Gate:
+    """Return the gate for what processes were started with and have not read."""
+    return Gate(_INPUT_BYTES, "bytes of input that processes have not read")
+
+
 def buffered_bytes(headers: Iterable[tuple[bytes, bytes]]) -> int:
     """Return how much of a request's body will be held in memory; nothing for a small one."""
-    length, is_held = 0, False
+    for name, value in headers:
+        if name == b"content-type" and value.lower().startswith(_HELD):
+            return announced_bytes(headers)
+    return 0
+
+
+def announced_bytes(headers: Iterable[tuple[bytes, bytes]]) -> int:
+    """Return how long a request's body is, as far as it says; nothing for a small one."""
+    length = 0
     for name, value in headers:
         if name == b"content-length" and value.isdigit():
             length = int(value)
         elif name == b"transfer-encoding":
             length = _UNKNOWN
-        elif name == b"content-type":
-            is_held = value.lower().startswith(_HELD)
-    return length if is_held and length > _SMALL else 0
+    return length if length > _SMALL else 0

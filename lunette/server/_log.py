@@ -16,6 +16,7 @@ from pathlib import Path
 
 from attrs import frozen
 
+from lunette.server._budget import Budget
 from lunette.server._readers import Reader, Readers
 from lunette.server._segments import Block, Stored, Stream, read_block
 from lunette.server._spool import Spool
@@ -43,16 +44,27 @@ class Gap:
 
 
 class Log:
-    """The log of one process, of *limit* bytes at most; its files are in *directory*."""
+    """The log of one process, of *limit* bytes at most; its files are in *directory*, count in
+    *budget*, and *leave_free* bytes of the disk.
+    """
 
-    def __init__(self, directory: Path, limit: int = LOG_LIMIT) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        limit: int = LOG_LIMIT,
+        budget: Budget | None = None,
+        *,
+        leave_free: int = 0,
+    ) -> None:
         self.end = 0
         self.ended = False
         self.readers = Readers(limit // 4)
         self._limit = limit
         self._memory_bytes = min(limit // 8, _MEMORY_BYTES)
         self._block_bytes = min(limit // 32, _BLOCK_BYTES)
-        self._spool = Spool(directory / uuid.uuid4().hex, limit)
+        self._budget = budget or Budget()
+        path = directory / uuid.uuid4().hex
+        self._spool = Spool(path, limit, self, self._budget, leave_free=leave_free)
         self._blocks: deque[Block] = deque()
         self._memory = 0
         self._lost: dict[Stream, int] = {1: 0, 2: 0}
@@ -66,6 +78,26 @@ class Log:
     def size(self) -> int:
         """What it takes in memory and on the disk."""
         return self._memory + self._spool.size
+
+    @property
+    def memory(self) -> int:
+        """What it takes in memory; of one that has ended, what stays there."""
+        return 0 if self.ended and self._memory > _SMALL else self._memory
+
+    def oldest(self, *, is_head: bool, is_tight: bool) -> float | None:
+        """Return when the oldest segment was begun that nobody needs, the first or another one;
+        where it is *is_tight*, little is kept of what was sent.
+        """
+        segment = self._spool.droppable(is_head=is_head)
+        needed = self.readers.needed(self._memory_bytes if is_tight else None)
+        if segment is None or (needed is not None and segment.end > needed):
+            return None
+        return segment.begun
+
+    def drop_oldest(self, *, is_head: bool) -> None:
+        """Drop that segment."""
+        self._spool.drop_oldest(is_head=is_head)
+        self._spool.sweep()
 
     def write(self, stream: Stream, data: bytes) -> None:
         """Add what the process wrote; wait for `room` before it writes more."""
@@ -167,9 +199,7 @@ class Log:
         if found is not None:
             return found
         begin = self._spool.after(offset)
-        if begin is None:
-            begin = self._blocks[0].begin if self._blocks else self.end
-        return Gap(begin - offset)
+        return Gap((self._begin if begin is None else begin) - offset)
 
     def _append(self, stream: Stream, data: memoryview) -> int:
         """Add the beginning of *data*, and return how much that was."""
@@ -183,15 +213,19 @@ class Log:
         return len(part)
 
     def _has_room(self) -> bool:
-        while self.size > self._limit and self._may_drop(self._spool.droppable):
+        while self.size > self._limit and self.oldest(is_head=False, is_tight=False) is not None:
             self._spool.drop_oldest()
         if self._is_unbounded or self.is_dropped:
             return True
+        if self._budget.is_over and self.readers.unread(self._begin) > self._memory_bytes:
+            self._budget.wait(self._room)
+            return False
         return self.size <= self._limit and self._memory <= 2 * self._memory_bytes
 
-    def _may_drop(self, end: int | None) -> bool:
-        needed = self.readers.needed()
-        return end is not None and (needed is None or end <= needed)
+    @property
+    def _begin(self) -> int:
+        """Where that begins which is in memory."""
+        return self._blocks[0].begin if self._blocks else self.end
 
     async def _until(self, condition: Callable[[], bool]) -> None:
         """Wait until something is true that readers, the disk or time may change."""
@@ -252,11 +286,12 @@ class Log:
         if not self._is_full_disk:
             self._is_full_disk = True
             logger.error("cannot write the log of a process: %s; its oldest is dropped", error)
-        oldest = self._spool.droppable or end
+        segment = self._spool.droppable()
+        oldest = end if segment is None else segment.end
         await self._until(lambda: self.ended or self.readers.have_read(oldest))
         if not self.readers.have_read(oldest):
             return False
-        if self._spool.droppable is not None:
+        if self._spool.droppable() is not None:
             self._spool.drop_oldest()
             return True
         while self._blocks and self._blocks[0].end <= end:

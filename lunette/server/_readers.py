@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import islice
 from time import monotonic
 
 from attrs import define, field, frozen
@@ -12,6 +13,8 @@ __all__ = ["Reader", "Readers"]
 # All as in openapi.yaml.
 _FIRST_SECONDS, _AWAITED_FIRST_SECONDS = 5.0, 1.0
 _CUT_SECONDS, _AWAITED_SECONDS = 30.0, 10.0
+# More of those who are expected are taken for one; who came back is looked for among as many.
+_MOST_ABSENT = 16
 
 
 @define(eq=False)
@@ -54,7 +57,7 @@ class Readers:
     def __init__(self, in_flight: int) -> None:
         self.awaited = 0
         self._in_flight = in_flight
-        self._present: list[Reader] = []
+        self._present: dict[Reader, None] = {}
         self._absent: list[_Absent] = []
         self.expect_first()
 
@@ -72,10 +75,19 @@ class Readers:
         """Expect one for a while, whose process has ended."""
         self._expect(0)
 
-    def needed(self) -> int | None:
-        """Return the offset from which on everything is kept for them, None if nothing is."""
+    def needed(self, in_flight: int | None = None) -> int | None:
+        """Return the offset from which on everything is kept for them, None if nothing is; perhaps
+        with fewer bytes *in_flight*.
+        """
         slowest = self._slowest()
-        return None if slowest is None else slowest - self._in_flight
+        if slowest is None:
+            return None
+        return slowest - (self._in_flight if in_flight is None else in_flight)
+
+    def unread(self, offset: int) -> int:
+        """Return how many bytes before *offset* are kept for the slowest."""
+        slowest = self._slowest()
+        return 0 if slowest is None else max(0, offset - slowest)
 
     def have_read(self, offset: int) -> bool:
         """Say whether all were sent everything before *offset*."""
@@ -92,7 +104,9 @@ class Readers:
         now = monotonic()
         ends = [self._end_of(a) for a in self._expected()]
         if self.awaited:
-            ends += [r.moved + _AWAITED_SECONDS for r in self._present if not self._is_stuck(r, now)]
+            ends += [
+                r.moved + _AWAITED_SECONDS for r in self._present if not self._is_stuck(r, now)
+            ]
         return max(0.0, min(ends) - now) if ends else None
 
     def wake(self) -> None:
@@ -106,19 +120,29 @@ class Readers:
         if expected:
             self._absent.remove(min(expected, key=lambda a: a.offset))
         reader = Reader(offset, is_slow)
-        self._present.append(reader)
+        self._present[reader] = None
         return reader
 
     def leave(self, reader: Reader, *, is_coming_back: bool) -> None:
         """Let one go, and expect one who *is_coming_back* for a while."""
-        later = self._present[self._present.index(reader) + 1 :]
-        self._present.remove(reader)
-        is_back = any(self._may_be(reader.offset, other.began) for other in later)
+        is_back = self._is_back(reader)
+        del self._present[reader]
         if is_coming_back and not is_back:
             self._expect(reader.offset)
 
+    def _is_back(self, reader: Reader) -> bool:
+        """Say whether one of the latest came after *reader*, and goes on where it was."""
+        for other in islice(reversed(self._present), _MOST_ABSENT):
+            if other is reader:
+                return False
+            if self._may_be(reader.offset, other.began):
+                return True
+        return False
+
     def _expect(self, offset: int) -> None:
         now = monotonic()
+        if len(self._expected()) >= _MOST_ABSENT:
+            offset = min(offset, self._absent.pop().offset)
         self._absent.append(_Absent(offset, now + _CUT_SECONDS, now + _AWAITED_SECONDS))
 
     def _slowest(self) -> int | None:

@@ -14,6 +14,22 @@ from lunette.server.output import Outcome
 
 __all__ = ["Run", "seen"]
 
+# As in openapi.yaml.
+_SHOWN = 4096
+_ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
+
+
+def _shown(command: str | list[str]) -> str | list[str]:
+    """Return what is kept of a command, which may be megabytes long."""
+    if isinstance(command, str):
+        return command if len(command) <= _SHOWN else command[:_SHOWN] + _ELLIPSIS
+    room = _SHOWN
+    for index, argument in enumerate(command):
+        if len(argument) > room:
+            return [*command[:index], argument[: max(0, room)] + _ELLIPSIS]
+        room -= len(argument) + 1
+    return command
+
 
 @define(eq=False)
 class Run:
@@ -21,7 +37,7 @@ class Run:
 
     key: str
     body: bytes
-    command: str | list[str] = field(factory=list[str], repr=False)
+    command: str | list[str] = field(factory=list[str], converter=_shown, repr=False)
     process: Process | None = field(default=None, kw_only=True)
     given_up: bool = field(default=False, kw_only=True)
     begun: float = field(factory=time, init=False)

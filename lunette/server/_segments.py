@@ -8,6 +8,7 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from time import monotonic
 from typing import Literal
 
 from attrs import define, field, frozen
@@ -95,6 +96,7 @@ class Segment:
     path: Path
     size: int = 0
     blocks: list[Stored] = field(factory=list[Stored])
+    begun: float = field(factory=monotonic)
 
     @property
     def begin(self) -> int:
@@ -118,14 +120,19 @@ class Segment:
 
 
 def write_blocks(path: Path, position: int, blocks: Sequence[Block]) -> None:
-    """Write *blocks* to a file from *position* on; blocking. What a failed write left is in the
-    way of nobody.
-    """
+    """Write *blocks* to a file from *position* on; blocking. A write that fails leaves nothing."""
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    end = position
     try:
         for block in blocks:
             for part in (block.data, block.ends):
-                position += _write_all(fd, position, memoryview(part).cast("B"))
+                end += _write_all(fd, end, memoryview(part).cast("B"))
+    except OSError:
+        if position == 0:
+            remove([path])
+        with contextlib.suppress(OSError):
+            os.ftruncate(fd, position)
+        raise
     finally:
         os.close(fd)
 

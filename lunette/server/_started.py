@@ -100,7 +100,7 @@ class Started(Run):
 
     def fail(self, error: BaseException) -> None:
         super().fail(error)
-        self.problem = as_problem(error)
+        self.problem = as_problem(error).again()  # without the frames of its traceback
         if not self._ready.done():
             self._ready.set_exception(self.problem.again())
         self._close()

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from lunette._scratch import sweep
 from lunette.server._guard import Access, Guard
+from lunette.server._load import body_gate
 from lunette.server._problems import Problem
 from lunette.server._starting import Starting
 from lunette.server.about import About
@@ -31,7 +32,8 @@ def create_app(registry: Registry, *, access: Access | None = None) -> ASGIApp:
     """Return the server as an ASGI application; without *access* it needs no key."""
 
     starting = Starting(registry)
-    processes = Processes(registry, starting)
+    bodies = body_gate()
+    processes = Processes(registry, starting, bodies)
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: object) -> AsyncGenerator[None]:
@@ -51,7 +53,7 @@ def create_app(registry: Registry, *, access: Access | None = None) -> ASGIApp:
     )
     routes = [Route(path, resource) for tag in tags for path, resource in tag.resources().items()]
     router = Router(routes, redirect_slashes=False, default=_unknown, lifespan=lifespan)
-    return Guard(router, access)
+    return Guard(router, access, bodies)
 
 
 async def _sweep() -> None:

@@ -5,9 +5,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
 import hashlib
 import signal
-from collections.abc import Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from time import monotonic
 from typing import Any
 
@@ -19,6 +21,7 @@ from lunette.server._bodies import parse_json, raw, read_json, read_json_body, r
 from lunette.server._events import Events
 from lunette.server._input import Input, closed
 from lunette.server._json import answer, answer_large
+from lunette.server._load import FOLLOWERS, Gate, announced_bytes, input_gate
 from lunette.server._outcomes import answer_process, outcome_of
 from lunette.server._problems import Problem
 from lunette.server._pump import pump
@@ -27,7 +30,7 @@ from lunette.server._run import Run, seen
 from lunette.server._started import Started
 from lunette.server._starting import Starting, command_of, stdin_of, terminal_size
 from lunette.server._waiting import disconnected, queried_wait
-from lunette.server.engines.protocol import CommandNotRunnableError, Exit
+from lunette.server.engines.protocol import CommandNotRunnableError, Exit, Process
 from lunette.server.output import OUTPUT_LIMIT, Outcome
 from lunette.server.registry import Registry, Sandbox
 from lunette.server.store import KnownCommand
@@ -40,15 +43,22 @@ _KEY = "Idempotency-Key"
 _LAST_EVENT = "Last-Event-ID"
 _LARGE = 256 * 1024
 _CLOSE_SECONDS = 2.0
+_WITHOUT_INPUT = (
+    "it was started without input=PIPE or tty=True in Python, 'interactive' or 'tty' in the API"
+)
 
 
 class Processes:
     """Start processes, and follow, feed, signal and end them."""
 
-    def __init__(self, registry: Registry, starting: Starting) -> None:
+    def __init__(self, registry: Registry, starting: Starting, bodies: Gate) -> None:
         self._registry = registry
         self._starting = starting
+        self._bodies = bodies
+        self._unread = input_gate()
+        self._followers = Gate(FOLLOWERS, "followers of processes")
         self._living: set[asyncio.Task[Outcome]] = set()
+        self._draining: set[asyncio.Task[None]] = set()
 
     def resources(self) -> dict[str, Resource]:
         """Return the paths of this tag."""
@@ -65,9 +75,10 @@ class Processes:
 
     async def aclose(self) -> None:
         """Wait for those that end with their sandboxes, and leave what does not."""
-        if not self._living:
+        tasks: list[asyncio.Task[Any]] = [*self._living, *self._draining]
+        if not tasks:
             return
-        _, late = await asyncio.wait(list(self._living), timeout=_CLOSE_SECONDS)
+        _, late = await asyncio.wait(tasks, timeout=_CLOSE_SECONDS)
         for task in late:
             task.cancel()
         await asyncio.gather(*late, return_exceptions=True)
@@ -132,28 +143,58 @@ class Processes:
             output_limit=int(body.get("output_limit", OUTPUT_LIMIT)),
         )
         sandbox.runs.start(started)
-        work = sandbox.runs.follow(started, self._live(sandbox, started, body, stdin))
-        task = asyncio.create_task(work)
+        launch = functools.partial(self._launch, sandbox, body, stdin)
+        live = self._live(sandbox, started, launch, body.get("timeout"))
+        task = asyncio.create_task(sandbox.runs.follow(started, live))
         self._living.add(task)
         task.add_done_callback(self._living.discard)
         task.add_done_callback(seen)  # those who ask for the process are told
         return started
 
+    async def _launch(
+        self, sandbox: Sandbox, body: Mapping[str, Any], stdin: bytes | None
+    ) -> Process:
+        """Start a process, and count its input until it has read it."""
+        with contextlib.ExitStack() as unread:
+            if stdin:
+                unread.enter_context(self._unread.entered(len(stdin)))
+            engine, _, handle = await self._registry.running(sandbox.id)
+            command = command_of(body, sandbox.spec.sandbox.environment, stdin)
+            process = await self._starting.start(engine, handle, command)
+            if stdin:
+                self._let_go_of(process, unread.pop_all())
+        return process
+
+    def _let_go_of(self, process: Process, unread: contextlib.ExitStack) -> None:
+        """Close *unread* when *process* has read what it began with, or never will."""
+
+        def done(task: asyncio.Task[None]) -> None:
+            self._draining.discard(task)
+            unread.close()
+            seen(task)
+
+        task = asyncio.create_task(process.drained())
+        self._draining.add(task)
+        task.add_done_callback(done)
+
     async def _live(
-        self, sandbox: Sandbox, run: Started, body: Mapping[str, Any], stdin: bytes | None
+        self,
+        sandbox: Sandbox,
+        run: Started,
+        launch: Callable[[], Awaitable[Process]],
+        seconds: float | None,
     ) -> Outcome:
-        engine, _, handle = await self._registry.running(sandbox.id)
-        command = command_of(body, sandbox.spec.sandbox.environment, stdin)
         begun = monotonic()
         with self._registry.work_in(sandbox):
             try:
-                process = await self._starting.start(engine, handle, command)
+                process = await launch()
             except CommandNotRunnableError as error:
                 run.log.write(2, f"{error}\n".encode())
                 exit_, timed_out = Exit(code=error.exit_code), False
             else:
+                del launch  # with all that the process was told, which may be much
                 await run.started(process)
-                exit_, timed_out = await pump(process, run.log, body.get("timeout"))
+                exit_, timed_out = await pump(process, run.log, seconds)
             duration = round(monotonic() - begun, 6)
             run.log.finish()
             return await run.with_output(
@@ -184,19 +225,22 @@ class Processes:
         if offset > started.log.end:
             detail = f"the process has written {started.log.end} bytes, not {offset}"
             raise Problem(422, "invalid_request", detail, key=_LAST_EVENT)
-        return Events(started, offset, following=given.get("follow", True))
+        following = given.get("follow", True)
+        return Events(started, offset, self._followers, following=following)
 
     async def _write(self, request: Request) -> Response:
         given = _contract.check_query("write_input", request)
         require_media_type(request, "application/octet-stream", "")
-        data = b"".join([chunk async for chunk in raw(request, INPUT_CHUNK)])
-        started = await self._usable(request)
-        if not started.takes_input:
-            raise closed("it was started without 'interactive' and 'tty'")
-        end, wait = given.get("end", False), float(given.get("wait", 0))
-        writing = started.input.write(int(given["offset"]), data, end=end, wait=wait)
-        with self._registry.work_in(self._sandbox(request)):
-            offset = await _while_connected(request, writing)
+        size = min(announced_bytes(request.scope["headers"]), INPUT_CHUNK)
+        with self._bodies.entered(size):
+            data = b"".join([chunk async for chunk in raw(request, INPUT_CHUNK)])
+            started = await self._usable(request)
+            if not started.takes_input:
+                raise closed(_WITHOUT_INPUT)
+            end, wait = given.get("end", False), float(given.get("wait", 0))
+            writing = started.input.write(int(given["offset"]), data, end=end, wait=wait)
+            with self._registry.work_in(self._sandbox(request)):
+                offset = await _while_connected(request, writing)
         return answer({"offset": offset})
 
     async def _signal(self, request: Request) -> Response:
@@ -238,7 +282,8 @@ class Processes:
             self._registry.get(sandbox_id)
             self._found(sandbox_id, key)
             detail = (
-                f"'{key}' is a command of exec, and cannot be followed, written to or signalled"
+                f"'{key}' is a command of exec, and cannot be followed, written to or signalled;"
+                " start it, or give exec an on_stdout"
             )
             raise Problem(422, "not_supported", detail, key="process_id")
         await started.ready()
@@ -249,7 +294,10 @@ class Processes:
         if found is not None:
             return found
         self._registry.get(sandbox_id)
-        raise Problem(404, "process_not_found", f"no command was sent under the key '{key}'")
+        detail = (
+            f"there is no process '{key}' in this sandbox: processes are found by their whole id"
+        )
+        raise Problem(404, "process_not_found", detail)
 
 
 def _ids(request: Request) -> tuple[str, str]:

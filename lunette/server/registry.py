@@ -38,6 +38,7 @@ _FAILURE_SECONDS = 3600.0
 _MOST_FAILURES = 1000
 
 _CLOSING = "the server is closing"
+_CLOSED = Status(state=State.LOST, reason="the server stopped")
 _ENDED = (State.FAILED, State.LOST)
 
 
@@ -221,19 +222,25 @@ class Registry:
         except SandboxGoneError as error:
             raise self._ended(sandbox, error) from error
         except OSError as error:
-            if not sandbox.is_going:
+            if not sandbox.is_going and not self._closing:
                 raise
-            status = None if sandbox.destruction else sandbox.status
+            status = None if sandbox.destruction else self._status(sandbox)
             raise gone(sandbox.id, status) from error
 
     def _ended(self, sandbox: Sandbox, error: SandboxGoneError) -> Problem:
         """Note that a call found the sandbox gone; return its 410."""
         if sandbox.destruction is not None:
             return gone(sandbox.id)
+        if self._closing:  # the next one will say the same
+            return gone(sandbox.id, self._status(sandbox))
         if error.status.state is State.RUNNING or error.status.state is State.PENDING:
             error = SandboxGoneError(Status(state=State.LOST, reason=error.status.reason))
         self._note(sandbox, error.status)
         return gone(sandbox.id, error.status)
+
+    def _status(self, sandbox: Sandbox) -> Status:
+        """Return what became of a sandbox that is going."""
+        return _CLOSED if self._closing and not sandbox.is_going else sandbox.status
 
     async def _start_engine(self) -> Engine | Problem:
         try:

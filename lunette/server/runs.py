@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 from collections.abc import Awaitable
 from time import time
 
 from lunette.server._log import Log
+from lunette.server._logs import Logs
 from lunette.server._problems import Problem
 from lunette.server._run import Run
-from lunette.server._segments import remove
 from lunette.server._started import Started
 from lunette.server.output import Outcome
 from lunette.server.store import KEY_SECONDS, CommandState, KnownCommand, Store
@@ -22,7 +21,6 @@ _KEPT_BYTES = 64 * 1024 * 1024
 _KEPT_KEYS = 100_000
 # What a small outcome takes beside its output.
 _OVERHEAD = 512
-_DROP_AGAIN_SECONDS = 5.0
 # What an ended process takes beside its command and its log.
 _PROCESS_OVERHEAD = 4096
 
@@ -43,10 +41,7 @@ class Runs:
         self._kept = 0
         # Those that were started by PUT, also when they have ended; the oldest first.
         self._started: dict[str, Started] = {}
-        # What the log of each takes that has ended; the oldest first.
-        self._logs: dict[str, int] = {}
-        self._kept_logs = 0
-        self._dropping: asyncio.TimerHandle | None = None
+        self._logs = Logs(store)
 
     def join(self, key: str, body: bytes) -> Run | KnownCommand | None:
         """Return the command of *key* that runs or has ended; raise the problem of a key that
@@ -96,7 +91,7 @@ class Runs:
 
     def new_log(self) -> Log:
         """Return the log of another process."""
-        return Log(self._store.logs, self._store.log_limit)
+        return self._logs.new()
 
     def _claim(self, run: Run) -> None:
         key = run.key
@@ -144,10 +139,9 @@ class Runs:
     def forget(self) -> None:
         """Forget every key: the sandbox is gone."""
         self._store.forget_commands(self._sandbox_id)
-        if self._dropping is not None:
-            self._dropping.cancel()
         for key in list(self._started):
             self._forget_started(key)
+        self._logs.close()
 
     def _abandon(self, run: Run) -> None:
         """What was not started may be sent again; what was, must not."""
@@ -211,34 +205,11 @@ class Runs:
         """Count the log of a process that has ended."""
         started = self._started.get(key)
         if started is not None:
-            self._logs[key] = started.log.size + _PROCESS_OVERHEAD + started.command_size
-            self._kept_logs += self._logs[key]
-            self._drop_logs()
-
-    def _drop_logs(self) -> None:
-        """Drop the oldest logs where they are too much, but for those that somebody needs."""
-        if self._dropping is not None:
-            self._dropping.cancel()
-            self._dropping = None
-        for key in list(self._logs):
-            if self._kept_logs <= self._store.logs_limit:
-                return
-            if not self._started[key].log.readers:
-                self._drop_log(key)
-        if self._kept_logs > self._store.logs_limit:
-            loop = asyncio.get_running_loop()
-            self._dropping = loop.call_later(_DROP_AGAIN_SECONDS, self._drop_logs)
-
-    def _drop_log(self, key: str) -> None:
-        self._kept_logs -= self._logs.pop(key, 0)
-        files = self._started[key].log.drop()
-        if files:
-            asyncio.get_running_loop().run_in_executor(None, remove, files)
+            self._logs.ended(started.log, _PROCESS_OVERHEAD + started.command_size)
 
     def _forget_started(self, key: str) -> None:
         if key in self._started:
-            self._drop_log(key)
-            del self._started[key]
+            self._logs.drop(self._started.pop(key).log)
 
 
 def _check_body(key: str, known: bytes | None, body: bytes) -> None:

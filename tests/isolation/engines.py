@@ -11,10 +11,12 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
 import textwrap
+import threading
 from collections.abc import AsyncIterator, Generator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
@@ -76,6 +78,8 @@ class Box:
         * signal: send it
         * resize: (rows, columns)
         * kill: end it
+        * descriptors: leave the engine but so many; None gives back what is held
+        * threads: hold all threads of the loop, or let go of them
 
         One in the *background* is let go after the steps.
         """
@@ -189,6 +193,10 @@ class _Driver:
         await self._engine.destroy(self._handles.pop(id))
         return {}
 
+    async def descriptors(self, free: int | None) -> dict[str, Any]:
+        _descriptors.leave(free)
+        return {}
+
     async def run(
         self,
         id: str,
@@ -253,6 +261,10 @@ class _Seen:
                 await self._process.close_input()
             case "signal":
                 await self._process.signal(value)
+            case "descriptors":
+                _descriptors.leave(value)
+            case "threads":
+                _threads.hold(value)
             case "resize":
                 await self._process.resize(TerminalSize(*value))
             case _:
@@ -270,6 +282,52 @@ class _Seen:
     async def _write(self, data: bytes) -> None:
         while data:
             data = data[await self._process.write(data) :]
+
+
+class _Descriptors:
+    """Those of this process, held so that few are left to the engine."""
+
+    _LIMIT = 256
+
+    def __init__(self) -> None:
+        self._held: list[int] = []
+
+    def leave(self, free: int | None) -> None:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if free is None:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+            while self._held:
+                os.close(self._held.pop())
+            return
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, self._LIMIT), hard))
+        try:
+            while True:
+                self._held.append(os.open(os.devnull, os.O_RDONLY))
+        except OSError:
+            pass
+        for _ in range(free):
+            os.close(self._held.pop())
+
+
+class _Threads:
+    """Those in which a loop runs what blocks, unless it is told others."""
+
+    _MOST = 40  # more than there are, on any machine
+
+    def __init__(self) -> None:
+        self._over = threading.Event()
+
+    def hold(self, held: bool) -> None:
+        self._over.set()
+        if held:
+            self._over = threading.Event()
+            loop = asyncio.get_running_loop()
+            for _ in range(self._MOST):
+                loop.run_in_executor(None, self._over.wait, _GUARD)
+
+
+_descriptors = _Descriptors()
+_threads = _Threads()
 
 
 async def _requests() -> AsyncIterator[dict[str, Any]]:

@@ -16,20 +16,27 @@ from servers import SECRET, Server, serving
 from test_traps import (
     READ_PROC,
     STOP_EVERYBODY,
-    keep_starting,
     only_root,
     only_user,
     python,
 )
 from test_walls import alive
 
-from lunette import ExecTimeoutError, NotSupportedError, Sandbox, SandboxDestroyedError
+from lunette import (
+    APIError,
+    ExecTimeoutError,
+    LunetteClient,
+    NotSupportedError,
+    RetryPolicy,
+    Sandbox,
+)
 
 from ..images.oci_image import Image, Layer, layer, push
 from ..images.registry import Registry
 from ..images.tar_layers import Entry, file, symlink, whiteout
 
 GUARD = 30.0
+ONCE = RetryPolicy(attempts=1)
 USER = 1234
 _CONFIG = {"Env": ["PATH=/usr/local/bin:/usr/bin:/bin"]}
 
@@ -357,12 +364,14 @@ def test_one_that_is_dumpable_could(mode: str, weak: Callable[..., Server], plai
         assert "mem" in caught(sandbox)
 
 
-def test_who_stops_it_ends_its_own_sandbox_only(mode: str, plain: str) -> None:
-    with serving(mode, "short_deadline") as server, made(server, plain) as other:
-        sandbox = made(server, plain, **LIMITED)
+def test_who_stops_it_harms_but_itself(server: Server, plain: str) -> None:
+    impatient = LunetteClient(base_url=f"unix://{server.directory}/sock", retry=ONCE)
+    with impatient, made(server, plain) as other, made(server, plain, **LIMITED) as sandbox:
         python(sandbox, STOP_EVERYBODY)
-        with pytest.raises(SandboxDestroyedError, match="stopped answering"):
-            keep_starting(sandbox)
+        stopped = impatient.get_sandbox(sandbox.sandbox_id)
+        with pytest.raises(APIError, match="no room for another process"):
+            for _ in range(200):
+                stopped.start("true")
         assert other.exec("true").success
 
 

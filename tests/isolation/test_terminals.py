@@ -125,9 +125,9 @@ def test_a_sandbox_leaves_terminals_for_others(engine: Engine, box: Box) -> None
         {"until": "No space left on device"},
         background=True,
     )
-    assert int(held.output.split()[0]) <= 512
+    assert int(held.output.split()[0]) <= 64
     refused = box.run("tty", terminal=SIZE)
-    assert refused.error is not None and refused.error.startswith("NoCapacityError")
+    assert refused.error == "NoCapacityError: the sandbox has no room for another terminal"
     assert box.run("echo on").output == "on\n"
     with engine.sandbox() as other:
         assert other.run("tty", terminal=SIZE).output == "/dev/pts/0\r\n"
@@ -288,6 +288,30 @@ def caught(box: Box, watcher: str | None, more: dict[str, Any]) -> str:
         if found:
             return found
     pytest.fail("the watcher saw no command before it was one")
+
+
+STOP_ALL = """
+    import os, signal, time
+    print("up", flush=True)
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        try:
+            os.kill(-1, signal.SIGSTOP)
+        except ProcessLookupError:
+            pass
+"""
+
+
+@only_root
+def test_who_stops_what_becomes_it_holds_nobody_else_up(mode: str, box: Box) -> None:
+    stopping = ["python3", "-c", textwrap.dedent(STOP_ALL)]
+    box.run(stopping, {"until": "up"}, user="1000", background=True)
+    for _ in range(200):
+        refused = box.run(["true"], {"kill": True}, user="1000").error
+        if refused is not None:
+            break
+    assert refused is not None and refused.startswith("NoCapacityError")
+    assert box.run("echo on").output == "on\n"
 
 
 @only_root

@@ -126,10 +126,20 @@ def group_only() -> None:
     """Kill a command as most sandboxes do."""
     from lunette.server.engines.bubblewrap._killing import Hunt
 
-    def members(self: Hunt, everything: Any) -> Any:
+    def members(self: Hunt, everything: Any, proc: Any) -> Any:
         return {p.pid: p for p in everything if os.getpgid(p.pid) in self.markers}
 
     Hunt._members = members  # type: ignore[method-assign]
+
+
+def no_room_held() -> None:
+    """The descriptor of a terminal is sent to a server that may have no room for it."""
+    from lunette.server.engines.bubblewrap._channel import Channel
+
+    def hold(self: Channel, message_id: int) -> None:
+        pass
+
+    Channel._hold = hold  # type: ignore[method-assign]
 
 
 def links_of_the_image() -> None:

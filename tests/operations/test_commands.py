@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from lunette import errors
+from lunette import PIPE, errors
 from lunette._io import run
 from lunette._operations import commands
 from lunette.results import ExecResult
@@ -103,7 +103,8 @@ def test_bytes_come_exactly(scripted: Any) -> None:
         (TypeError("user must be a string"), {"user": 0}),
         (TypeError("on_stdout must be a function, not str"), {"on_stdout": "x"}),
         (TypeError("on_stderr must be a function, not int"), {"on_stderr": 1}),
-        (TypeError("input must be a string"), {"input": 1}),
+        (TypeError("input must be a string or bytes, not int"), {"input": 1}),
+        (TypeError("input must be a string or bytes; PIPE is for start"), {"input": PIPE}),
         (ValueError("input cannot be written as UTF-8"), {"input": "\udc80"}),
     ],
 )

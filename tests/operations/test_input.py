@@ -92,5 +92,5 @@ def test_it_is_closed_at_its_end(scripted: Any) -> None:
 
 @pytest.mark.parametrize("data", [1, None, ["a"]])
 def test_what_cannot_be_written(scripted: Any, data: Any) -> None:
-    with pytest.raises(TypeError, match="data must be a string"):
+    with pytest.raises(TypeError, match="data must be a string or bytes, not "):
         run(write(scripted(), new(), data))

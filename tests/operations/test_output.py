@@ -11,7 +11,7 @@ import pytest
 
 from lunette import errors
 from lunette._io import iterate
-from lunette._operations._output import Chunk, Output, follow, lines
+from lunette._operations._output import Chunk, Output, check_stream, follow, lines
 
 CUT = httpx.ReadError("cut")
 
@@ -248,8 +248,13 @@ def test_lines_of_one_stream(scripted: Any) -> None:
     parts = stdout(b"a\nb", 3), stderr(b"x\n", 5), stdout(b"\n", 6), exited(6)
     assert every_line(scripted(live(*parts)), "stdout") == ["a", "b"]
     assert every_line(scripted(live(*parts)), "stderr") == ["x"]
+
+
+def test_what_is_no_stream() -> None:
+    for stream in (None, "stdout", "stderr"):
+        check_stream(stream)
     with pytest.raises(ValueError, match="stream must be 'stdout' or 'stderr', not 'out'"):
-        every_line(scripted(), "out")
+        check_stream("out")
 
 
 def test_characters_that_are_cut_are_whole_again(scripted: Any) -> None:

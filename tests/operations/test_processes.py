@@ -261,6 +261,8 @@ def test_an_interrupted_kill_is_done_all_the_same(scripted: Any) -> None:
         (signal.SIGUSR1, "SIGUSR1"),
         ("TERM", "TERM"),
         ("SIGINT", "SIGINT"),
+        ("sigint", "sigint"),
+        ("chld", "chld"),
         (9, 9),
         (64, 64),
     ],
@@ -277,6 +279,23 @@ def test_signals(scripted: Any, given: Any, sent: Any) -> None:
 def test_what_is_no_signal(scripted: Any, given: Any) -> None:
     with pytest.raises((TypeError, ValueError), match="signal must"):
         run(processes.send_signal(scripted(), new(), given))
+
+
+def test_no_signal_says_what_one_is(scripted: Any) -> None:
+    says = "signal must be a number or a name such as 'SIGTERM', not "
+    with pytest.raises(TypeError, match=f"^{says}NoneType$"):
+        run(processes.send_signal(scripted(), new(), None))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=f"^{says}'HURZ'$"):
+        run(processes.send_signal(scripted(), new(), "HURZ"))
+
+
+def test_what_a_signal_is_called_elsewhere_is_known_to_the_server(
+    scripted: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.platform", "win32")
+    io = scripted(httpx.Response(204))
+    run(processes.send_signal(io, new(), "USR1"))
+    assert io.requests[0]["json"] == {"signal": "USR1"}
 
 
 def test_resize(scripted: Any) -> None:

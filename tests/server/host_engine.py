@@ -233,9 +233,12 @@ class HostInput:
         if not stays_open:
             self.close()
 
-    async def write(self, data: bytes) -> int:
+    async def drained(self) -> None:
         if self._beginning is not None and not self._beginning.done():
             await asyncio.wait([self._beginning])
+
+    async def write(self, data: bytes) -> int:
+        await self.drained()
         return await self._write(data)
 
     async def _write(self, data: bytes) -> int:
@@ -301,6 +304,9 @@ class HostProcess:
 
     async def write(self, data: bytes) -> int:
         return await self.input.write(data)
+
+    async def drained(self) -> None:
+        await self.input.drained()
 
     async def close_input(self) -> None:
         self.input.close()

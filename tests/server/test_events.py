@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from lunette.server import _events, _readers, runs
+from lunette.server import _events, _logs, _readers, runs
 from lunette.server.engines.protocol import State, Status
 
 from .conftest import GUARD, Service
@@ -211,7 +211,9 @@ def test_a_server_that_stops_ends_the_streams(engine: HostEngine) -> None:
         with following(client, process) as found, ThreadPoolExecutor(1) as threads:
             assert next(found).content == b"begun\n"
             stopping = threads.submit(service.stop)
-            assert [event.name for event in found] == ["error"]
+            (last,) = found
+            assert (last.name, last.json["code"]) == ("error", "sandbox_lost")
+            assert "the server stopped" in last.json["detail"]
             stopping.result(GUARD)
 
 
@@ -312,16 +314,16 @@ def test_a_log_that_somebody_may_come_back_to_stays(
     sandbox: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(runs, "_DROP_AGAIN_SECONDS", 0.05)
+    monkeypatch.setattr(_logs, "_SHRINK_AGAIN_SECONDS", 0.05)
     assert service.store is not None
     service.store.log_limit = 1 << 20
     for number in range(6):
         process = start(client, sandbox, "head -c 900000 /dev/zero", str(number))
         ended(client, process)
     assert len(contents(followed(client, f"{sandbox}/processes/0"))["stdout"]) == 900_000
-    monkeypatch.setattr(_readers, "monotonic", lambda: time.monotonic() + 31)
+    service.call(monkeypatch.setattr, _readers, "monotonic", lambda: time.monotonic() + 31)
     known = service.registry.get(sandbox.rpartition("/")[2]).runs
-    service.until(lambda: len(known._logs) == 4)
+    service.until(lambda: len(known._logs._ended) == 4)
     assert followed(client, f"{sandbox}/processes/0")[0].json == {"bytes": 900_000}
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import gc
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -203,6 +204,69 @@ def test_the_list(client: httpx.Client, sandbox: str) -> None:
     assert not any("result" in p for p in found)
     for key in ("first", "third"):
         client.delete(f"{sandbox}/processes/{key}")
+
+
+@pytest.mark.parametrize(
+    ("command", "shown"),
+    [
+        ("true", "true"),
+        (["true", ""], ["true", ""]),
+        (": " + "é" * 4094, ": " + "é" * 4094),
+        (": " + "é" * 4095, ": " + "é" * 4094 + "…"),
+        (["true", "x" * 100_000, "more"], ["true", "x" * 4091 + "…"]),
+        (["true", *"y" * 9000], ["true", *"y" * 2046, "…"]),
+        (["nonexistent", "x" * 100_000], ["nonexistent", "x" * 4084 + "…"]),
+    ],
+)
+def test_a_long_command_is_shown_in_part(
+    client: httpx.Client, sandbox: str, command: str | list[str], shown: str | list[str]
+) -> None:
+    answer = put(client, sandbox, command)
+    assert answer.status_code == 201
+    assert answer.json()["command"] == shown
+    assert ended(client, f"{sandbox}/processes/p")["command"] == shown
+    (found,) = client.get(f"{sandbox}/processes").json()["processes"]
+    assert found["command"] == shown
+
+
+def _much(size: int) -> list[str]:
+    """Return what in memory is as large as *size*, and who holds it."""
+    gc.collect()
+    return [
+        type(holder).__name__
+        for holder in gc.get_objects()
+        for held in gc.get_referents(holder)
+        if isinstance(held, str | bytes | bytearray | memoryview) and len(held) >= size
+    ]
+
+
+def test_what_a_process_was_given_is_let_go(
+    service: Service, client: httpx.Client, engine: HostEngine, sandbox: str
+) -> None:
+    size = 3 << 20
+
+    def begin() -> None:
+        start(client, sandbox, "cat >/dev/null; sleep 60", input="x" * size)
+
+    before = len(_much(size))
+    begin()
+    service.until(lambda: len(_much(size)) <= before)
+    assert client.get(f"{sandbox}/processes/p").json()["input_offset"] == size
+    client.delete(f"{sandbox}/processes/p")
+
+
+def test_errors_say_what_mends_them(client: httpx.Client, sandbox: str) -> None:
+    process = start(client, sandbox, ["sleep", "60"])
+    answer = client.put(f"{process}/input", params={"offset": 0}, content=b"")
+    assert "input=PIPE or tty=True in Python" in answer.json()["detail"]
+    client.delete(process)
+    answer = client.get(f"{sandbox}/processes/x")
+    assert answer.json()["detail"] == (
+        "there is no process 'x' in this sandbox: processes are found by their whole id"
+    )
+    client.post(f"{sandbox}/exec", json={"command": "true"}, headers={"Idempotency-Key": "e"})
+    answer = client.get(f"{sandbox}/processes/e/output")
+    assert answer.json()["detail"].endswith("; start it, or give exec an on_stdout")
 
 
 # Signals and terminals

@@ -267,6 +267,10 @@ class Process(Protocol):
         """
         ...
 
+    async def drained(self) -> None:
+        """Wait until nothing is left in memory of what the command began with."""
+        ...
+
     async def close_input(self) -> None:
         """Let who reads standard input see its end: on a terminal, by typing ^D. Idempotent."""
         ...

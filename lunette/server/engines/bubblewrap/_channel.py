@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import socket
@@ -43,22 +44,41 @@ class Channel:
         self.unasked: Callable[[Message], None] = lambda _: None
         self.late: Callable[[], None] = self.close
         self._waiting: dict[int | None, asyncio.Future[Answer]] = {}
+        self._held: dict[int, int] = {}  # descriptors, by the messages whose answers bring one
         self._next_id = 0
         self._room: asyncio.Future[None] | None = None
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(sock, self._receive)
         self.closed: asyncio.Future[None] = self._loop.create_future()
 
-    async def ask(self, message: Message, fds: Sequence[int] = (), *, deadline: float) -> Answer:
+    async def ask(
+        self, message: Message, fds: Sequence[int] = (), *, deadline: float, room: bool = False
+    ) -> Answer:
         """Send *message* and return its answer and descriptors, which are the caller's to close.
 
         Raise DeadChannelError if the other side is gone or needs more than *deadline* seconds, and
-        NoCapacityError if nothing was sent for want of memory or descriptors.
+        NoCapacityError if nothing was sent for want of memory or descriptors. With *room*, one that
+        the answer will bring has its place before anything is sent.
         """
         self._next_id += 1
         message_id = self._next_id
-        await self._send({**message, "id": message_id}, fds, deadline)
-        return await self._answer(message_id, deadline)
+        if room:
+            self._hold(message_id)
+        try:
+            await self._send({**message, "id": message_id}, fds, deadline)
+            return await self._answer(message_id, deadline)
+        finally:
+            self._let_go(message_id)
+
+    def _hold(self, message_id: int) -> None:
+        try:
+            self._held[message_id] = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise NoCapacityError(f"nothing was sent: {error.strerror}") from error
+
+    def _let_go(self, message_id: int) -> None:
+        if (fd := self._held.pop(message_id, None)) is not None:
+            os.close(fd)
 
     async def open(
         self, message: Message | None = None, fds: Sequence[int] = (), *, deadline: float
@@ -122,6 +142,20 @@ class Channel:
             answer.set_exception(DeadChannelError("the other side does not answer"))
 
     def _receive(self) -> None:
+        for message_id in list(self._held)[:1]:
+            self._receive_with_room(message_id)
+            return
+        self._receive_one()
+
+    def _receive_with_room(self, message_id: int) -> None:
+        """What comes may not be the answer that this place is held for, so it is taken again."""
+        self._let_go(message_id)
+        self._receive_one()
+        if message_id in self._waiting:
+            with contextlib.suppress(NoCapacityError):
+                self._hold(message_id)
+
+    def _receive_one(self) -> None:
         try:
             received = wire.receive(self._sock)
         except BlockingIOError:  # a spurious wake-up

@@ -11,7 +11,13 @@ import uuid
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
-from lunette.server.engines.bubblewrap._files import in_thread, os_error, read_head
+from lunette.server.engines.bubblewrap._files import (
+    in_thread,
+    os_error,
+    read_head,
+    to_the_end,
+)
+from lunette.server.engines.bubblewrap._hunting import Hunting
 from lunette.server.engines.bubblewrap._killing import Hunt
 from lunette.server.engines.bubblewrap._pipes import Output, Pipes
 from lunette.server.engines.bubblewrap._process import BubblewrapProcess
@@ -38,7 +44,8 @@ _TERM = {"TERM": "xterm-256color"}
 
 class Commands:
     """Starts commands through *worker*, as *owner* unless told otherwise, with the image's *env*
-    and in *working_dir* unless told otherwise; *spawn* runs something until the sandbox goes.
+    and in *working_dir* unless told otherwise; *hunting* is where their ends are worked at, *spawn*
+    runs something until the sandbox goes.
     """
 
     def __init__(
@@ -48,12 +55,14 @@ class Commands:
         owner: Owner,
         env: Mapping[str, str],
         working_dir: str,
-        spawn: Callable[[Coroutine[Any, Any, None]], None],
+        hunting: Hunting,
+        spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
     ) -> None:
         self.working_dir = working_dir
         self._worker = worker
         self._owner = owner
         self._env = env
+        self._hunting = hunting
         self._spawn = spawn
         self._running: dict[int, BubblewrapProcess] = {}
         self._discarded: list[Output] = []
@@ -158,12 +167,19 @@ class Commands:
     async def _exec_answer(
         self, message: Message, fds: list[int] | None = None
     ) -> tuple[Message, list[int]]:
-        answer, given = await self._worker.ask(message, fds)
-        if "pid" in answer:
+        # Of a command that runs already, its terminal's descriptor must have room.
+        on_terminal = message["terminal"] is not None
+        answer, given = await self._worker.ask(message, fds, room=on_terminal)
+        if "errno" not in answer:
             return answer, given
+        if "pid" in answer:
+            await asyncio.wait([self.give_up(answer)])
+            raise NoCapacityError("the server has no room for another terminal")
         if "program" not in answer:
             raise os_error(answer, message["cwd"] or self.working_dir)
         program, reason = answer["program"], os.strerror(answer["errno"])
+        if answer["errno"] == errno.ENOSPC and on_terminal:
+            raise NoCapacityError("the sandbox has no room for another terminal")
         if answer["errno"] in _NO_ROOM:
             await self._check_alive()
             raise NoCapacityError(f"the sandbox has no room for another process: {reason}")
@@ -177,9 +193,9 @@ class Commands:
                 await self._worker.gone.wait()
                 raise SandboxGoneError(self._worker.status)
 
-    def give_up(self, message: Message) -> None:
-        """End a command of which nobody waited to hear that it started."""
-        self._spawn(self._kill(message["pid"], marker=message["marker"]))
+    def give_up(self, message: Message) -> asyncio.Task[None]:
+        """End a command that started for nobody."""
+        return self._spawn(self._kill(message["pid"], marker=message["marker"]))
 
     def ended(self, message: Message) -> None:
         """The worker says that a command ended."""
@@ -196,7 +212,7 @@ class Commands:
 
     async def _signal(self, pid: int, number: int, *, marker: str) -> None:
         async with self._killing:  # a signal could undo a freeze
-            await in_thread(self._hunt({pid: marker}).signal, number)
+            await self._hunting.run(self._hunt({pid: marker}).signal, number)
 
     async def _kill(self, pid: int, *, marker: str) -> None:
         self._doomed[pid] = marker
@@ -205,12 +221,12 @@ class Commands:
                 return
             doomed, self._doomed = self._doomed, {}
             hunt = self._hunt(doomed)
-            await in_thread(hunt.before)
+            await self._hunting.run(hunt.before)
             # A command that is sent before the freeze is started before it: the worker does one
             # thing after the other. One that is sent later would not be frozen, so it waits.
             self._thawed.clear()
             try:
-                await self._kill_frozen(hunt)
+                await to_the_end(self._kill_frozen(hunt))
             except SandboxGoneError:
                 pass  # and the command with it
             finally:
@@ -218,11 +234,21 @@ class Commands:
                 self._thawed.set()
 
     def _hunt(self, markers: Mapping[int, str]) -> Hunt:
-        return Hunt(markers=markers, root=self._worker.pid, pid1=self._worker.pid1)
+        return Hunt(
+            markers=markers,
+            root=self._worker.pid,
+            pid1=self._worker.pid1,
+            reserve=self._hunting.reserve,
+        )
 
     async def _kill_frozen(self, hunt: Hunt) -> None:
-        # Beside a fork storm, the one fork that it takes needs seconds.
-        answer, _ = await self._worker.ask({"op": "freeze"}, deadline=_KILL_SECONDS)
-        self._worker.signal_first(signal.SIGSTOP)
-        if not (answer.get("frozen") and await in_thread(hunt.kill_and_thaw, _KILL_SECONDS)):
-            self._worker.fail("a command could not be ended")
+        ended = False
+        try:
+            # Beside a fork storm, the one fork that it takes needs seconds.
+            answer, _ = await self._worker.ask({"op": "freeze"}, deadline=_KILL_SECONDS)
+            self._worker.signal_first(signal.SIGSTOP)
+            if answer.get("frozen"):
+                ended = await self._hunting.run(hunt.kill_and_thaw, _KILL_SECONDS)
+        finally:
+            if not ended:  # nothing stays frozen: with its first process all of it dies
+                self._worker.fail("a command could not be ended")

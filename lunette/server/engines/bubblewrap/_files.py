@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-from collections.abc import AsyncIterable, AsyncIterator, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from typing import TypeVar, TypeVarTuple
 
 from lunette.server.engines.bubblewrap.inside.wire import Message
 from lunette.server.engines.protocol import NotARegularFileError
 
-__all__ = ["OpenFile", "in_thread", "os_error", "read_head", "write_all"]
+__all__ = ["OpenFile", "in_thread", "os_error", "read_head", "to_the_end", "write_all"]
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -59,11 +59,17 @@ async def in_thread(function: Callable[[*Ts], T], *args: *Ts) -> T:
     A thread cannot be stopped: what closed its descriptor meanwhile would have it write into
     whatever gets that number next.
     """
-    work = asyncio.ensure_future(asyncio.to_thread(function, *args))
+    return await to_the_end(asyncio.to_thread(function, *args))
+
+
+async def to_the_end(unstoppable: Awaitable[T]) -> T:
+    """Wait for the end of what may not or cannot be stopped, even when cancelled."""
+    work = asyncio.ensure_future(unstoppable)
     try:
         return await asyncio.shield(work)
     except asyncio.CancelledError:
         await asyncio.wait([work])
+        work.exception()  # looked at, as nobody else will
         raise
 
 

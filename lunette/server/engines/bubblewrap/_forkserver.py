@@ -162,6 +162,6 @@ async def open_worker(
 
 
 def _raise_start_error(hello: Message) -> None:
-    if hello["key"] is not None:
-        raise refused(hello["key"], hello["error"])
+    if (key := hello.get("key")) is not None:
+        raise refused(key, hello["error"])
     raise NoCapacityError(f"the sandbox could not be started: {hello['error']}")

@@ -158,6 +158,11 @@ class Input:
     def _write(self, data: bytes | memoryview) -> int:
         return os.write(self._fd, data)
 
+    async def drained(self) -> None:
+        """See `Process.drained` in the engine protocol."""
+        if self._rest:
+            await self._wait_for_room()
+
     async def _wait_for_room(self) -> None:
         if self._room is None:
             self._room = self._loop.create_future()
@@ -169,6 +174,7 @@ class Input:
         try:
             while self._rest:
                 self._rest = self._rest[self._write(self._rest) :]
+            self._rest = memoryview(b"")  # an empty end still holds the whole
         except BlockingIOError:
             self._loop.add_writer(self._fd, self._advance)
             return

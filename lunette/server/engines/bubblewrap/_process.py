@@ -108,6 +108,10 @@ class BubblewrapProcess:
             raise broken_pipe()
         return await self._stdin.write(data)
 
+    async def drained(self) -> None:
+        if self._stdin is not None:
+            await self._stdin.drained()
+
     async def close_input(self) -> None:
         if self._stdin is not None:
             await self._stdin.end()

@@ -13,6 +13,7 @@ from lunette._scratch import remove_tree
 from lunette.server.engines.bubblewrap._channel import Channel
 from lunette.server.engines.bubblewrap._commands import Commands
 from lunette.server.engines.bubblewrap._files import OpenFile, in_thread, os_error, write_all
+from lunette.server.engines.bubblewrap._hunting import Hunting
 from lunette.server.engines.bubblewrap._process import BubblewrapProcess
 from lunette.server.engines.bubblewrap._users import Owner
 from lunette.server.engines.bubblewrap._worker import Worker
@@ -49,6 +50,7 @@ class BubblewrapSandbox:
         owner: Owner,
         env: Mapping[str, str],
         working_dir: str,
+        hunting: Hunting,
         release: Callable[[], None],
         ended: Callable[[str, Status], None],
     ) -> None:
@@ -65,7 +67,12 @@ class BubblewrapSandbox:
         self._loop = asyncio.get_running_loop()
         self._worker = Worker(channel, hello=hello, fds=fds, ended=self._over)
         self._commands = Commands(
-            self._worker, owner=owner, env=env, working_dir=working_dir, spawn=self._spawn
+            self._worker,
+            owner=owner,
+            env=env,
+            working_dir=working_dir,
+            hunting=hunting,
+            spawn=self._spawn,
         )
         self._worker.hear(self._heard)
 
@@ -193,10 +200,11 @@ class BubblewrapSandbox:
         await in_thread(remove_tree, self._disk)
         self._release()
 
-    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = self._loop.create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
 
 async def _first_of(*waiting: Coroutine[Any, Any, object]) -> None:

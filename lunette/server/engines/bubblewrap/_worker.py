@@ -52,11 +52,15 @@ class Worker:
         fds: list[int] | None = None,
         *,
         deadline: float = ANSWER_SECONDS,
+        room: bool = False,
     ) -> tuple[Message, list[int]]:
-        """Return the answer to *message*; raise SandboxGoneError if there is nobody to give it."""
+        """Return the answer to *message*; raise SandboxGoneError if there is nobody to give it.
+
+        With *room*, see `Channel.ask`.
+        """
         self.check()
         try:
-            return await self._channel.ask(message, fds or (), deadline=deadline)
+            return await self._channel.ask(message, fds or (), deadline=deadline, room=room)
         except DeadChannelError:
             await self.gone.wait()
         raise SandboxGoneError(self.status)

@@ -21,6 +21,7 @@ from lunette.server.engines.bubblewrap._arguments import (
 from lunette.server.engines.bubblewrap._disk import DiskWatch, check_free
 from lunette.server.engines.bubblewrap._forkserver import ForkServer, open_worker
 from lunette.server.engines.bubblewrap._host_image import has_place
+from lunette.server.engines.bubblewrap._hunting import Hunting
 from lunette.server.engines.bubblewrap._identities import IMAGE_IDS, is_root, take_range
 from lunette.server.engines.bubblewrap._probe import explain
 from lunette.server.engines.bubblewrap._ready import Ready, prepare
@@ -100,6 +101,7 @@ class BubblewrapEngine:
                 "image_files": IMAGE_FILES,
             },
         )
+        self._hunting = Hunting()
         self._disks = DiskWatch(self._live_forkserver, self._running)
         self._sandboxes: dict[str, BubblewrapSandbox] = {}
         self._creating: dict[str, asyncio.Task[None]] = {}
@@ -122,6 +124,7 @@ class BubblewrapEngine:
             # Not in a thread: at each of its many short waits it would lose the interpreter lock to
             # whatever else the starting server imports, which takes ten times as long.
             self._ready = prepare(state, ranged=self._ranged)
+            self._hunting.reserve.refill()
             await self._live_forkserver()
             await self._probe()
             self._watching = self._in_background(self._disks.run())
@@ -145,6 +148,7 @@ class BubblewrapEngine:
         await closing  # after them: a process may take long to die that writes to a slow disk
         for failure in filter(None, failures):
             logger.error("a sandbox was not cleaned up: %r", failure)
+        await asyncio.to_thread(self._hunting.close)
         if self._forkserver is not None:
             await self._forkserver.aclose()
         if self._ready is not None:
@@ -253,7 +257,7 @@ class BubblewrapEngine:
     async def _make_spare(self) -> BubblewrapSandbox | None:
         try:
             return await self._make(_SPARE, self._prepared().image)
-        except EngineError:
+        except (EngineError, OSError):
             return None  # a create that has to make its own says why
 
     async def _make(
@@ -282,9 +286,9 @@ class BubblewrapEngine:
             with ready.bwrap() as bwrap:
                 channel, hello, fds = await open_worker(forkserver, message, bwrap, stderr)
         except BaseException as error:
-            await asyncio.to_thread(remove_tree, disk)
             if ids:
                 ids.release()
+            await asyncio.to_thread(remove_tree, disk)  # which may find no descriptor either
             if isinstance(error, OSError):
                 raise NoCapacityError(f"no room for a sandbox: {error.strerror}") from error
             raise
@@ -305,6 +309,7 @@ class BubblewrapEngine:
             owner=Owner(user=user, base=ids.base if ids else None),
             env=image.environment,
             working_dir=working_dir(spec, image),
+            hunting=self._hunting,
             release=release,
             ended=self._ended,
         )

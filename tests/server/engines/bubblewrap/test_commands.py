@@ -71,17 +71,28 @@ def test_keys_that_signal(box: Box, key: str, number: int) -> None:
     assert (ran.code, ran.signal) == (128 + number, number)
 
 
+# Says when it goes on: what is typed before that is not for it.
+SLEEPER = """
+import os, signal
+signal.signal(signal.SIGCONT, lambda *_: os.write(1, b"back\\n"))
+os.write(1, b"up\\n")
+while True:
+    signal.pause()
+"""
+
+
 def test_job_control_of_a_shell(box: Box) -> None:
+    box.run("cat > /workspace/sleeper", {"write": SLEEPER}, {"end": True})
     ran = box.run(
         ["bash", "--norc", "-i"],
         {"until": "$ "},
-        {"write": "sh -c 'echo up; exec sleep 60'\n"},
+        {"write": "python3 sleeper\n"},
         {"until": "up\r\n"},
         {"write": "\x1a"},
         {"until": "Stopped"},
         {"until": "$ "},
         {"write": "fg\n"},
-        {"until": "exec sleep 60'\r\n"},
+        {"until": "back\r\n"},
         {"write": "\x03"},
         {"until": "$ "},
         {"write": "echo was $?\n"},

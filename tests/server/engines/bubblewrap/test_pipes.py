@@ -51,6 +51,34 @@ def test_a_write_takes_what_there_is_room_for() -> None:
     asyncio.run(main())
 
 
+def test_what_it_begins_with_is_let_go_when_it_is_written() -> None:
+    async def main() -> None:
+        async with input_pipe() as pipe:
+            await pipe.drained()
+            pipe.begin(b"x" * 2 * PIPE)
+            draining = asyncio.create_task(pipe.drained())
+            await asyncio.sleep(0)
+            assert not draining.done()
+            assert len(os.read(pipe.read_end, PIPE)) == PIPE
+            await draining
+            assert pipe._rest.obj == b""
+            os.close(pipe.read_end)
+
+    asyncio.run(main())
+
+
+def test_who_reads_no_more_lets_go_of_it() -> None:
+    async def main() -> None:
+        async with input_pipe() as pipe:
+            pipe.begin(b"x" * 2 * PIPE)
+            draining = asyncio.create_task(pipe.drained())
+            await asyncio.sleep(0)
+            os.close(pipe.read_end)
+            await draining
+
+    asyncio.run(main())
+
+
 def test_a_write_waits_for_room() -> None:
     async def main() -> None:
         async with input_pipe() as pipe:

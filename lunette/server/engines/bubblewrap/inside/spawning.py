@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import select
 import signal
 import termios
 from collections.abc import Collection, Sequence
@@ -15,6 +16,7 @@ from lunette.server.engines.bubblewrap.inside import kernel, limits
 __all__ = ["Start", "WrongDirectoryError", "become", "spawn"]
 
 _DIRECTORY = b"."
+_START_MS = 2000
 
 
 class WrongDirectoryError(OSError):
@@ -89,14 +91,27 @@ def _fork(start: Start) -> int:
         raise
     finally:
         os.close(writing)
-    failure = os.read(reading, 16)
-    os.close(reading)
+    failure = _failure(reading)
     if not failure:
         return pid
+    os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
     number = int(failure.removesuffix(_DIRECTORY))
     kind = WrongDirectoryError if failure.endswith(_DIRECTORY) else OSError
     raise kind(number, os.strerror(number))
+
+
+def _failure(reading: int) -> bytes:
+    """Return why the child is no command; nothing if it is one.
+
+    Once it is another user, who is that user can stop it, and it would hold up who waits.
+    """
+    try:
+        poll = select.poll()
+        poll.register(reading, select.POLLIN)
+        return os.read(reading, 16) if poll.poll(_START_MS) else str(errno.EAGAIN).encode()
+    finally:
+        os.close(reading)
 
 
 def _become_command(start: Start, writing: int) -> NoReturn:

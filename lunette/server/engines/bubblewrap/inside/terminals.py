@@ -13,8 +13,9 @@ from lunette.server.engines.bubblewrap.inside import kernel
 __all__ = ["Terminal", "open_directory", "open_terminal"]
 
 _DIRECTORY = "/dev/pts"
-# Of the 3072 that all sandboxes of a machine have together (kernel.pty.max, kernel.pty.reserve).
-_MOST = 512
+# Of the 3072 that all sandboxes of a machine have together (kernel.pty.max, kernel.pty.reserve), so
+# that it takes 48 of them to leave none.
+_MOST = 64
 # Which Python 3.11 does not have; the same on every architecture that there is a filter for.
 _TIOCSPTLCK, _TIOCGPTPEER = 0x40045431, 0x5441
 _IUTF8 = 0x4000

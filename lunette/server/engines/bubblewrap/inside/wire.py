@@ -23,7 +23,9 @@ MAX_FDS = 8
 _INLINE = 32 * 1024
 _RIGHTS_SIZE = socket.CMSG_SPACE(MAX_FDS * array.array("i").itemsize)
 _IN_MEMFD = b"memfd"
-# What stands for an answer whose descriptors did not arrive, whatever was asked.
+# What stands for an answer whose descriptors did not arrive, whatever was asked, with what it says
+# of a command that runs all the same.
+_KEPT = ("id", "pid", "marker")
 _NO_DESCRIPTORS = {
     "errno": errno.EMFILE,
     "kind": "OSError",
@@ -71,7 +73,7 @@ def receive(sock: socket.socket) -> tuple[Message, list[int]] | None:
         for fd in fds:
             os.close(fd)
         known: Message = {} if body == _IN_MEMFD else json.loads(body)
-        return {"id": known.get("id"), **_NO_DESCRIPTORS}, []
+        return {**{name: known.get(name) for name in _KEPT if name in known}, **_NO_DESCRIPTORS}, []
     if body == _IN_MEMFD:
         with open(fds.pop(0), "rb") as file:
             body = file.read()
