@@ -184,10 +184,12 @@ def test_what_is_tried_in_vain_is_tried_again(
 
 
 def test_a_disk_that_is_nearly_full_is_full(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(_logs, "FREE_DISK", 1 << 62)
+
     async def body() -> None:
-        log = Log(tmp_path, LIMIT, leave_free=1 << 62)
+        log = _logs_in(tmp_path).new()
         await _write(log, 3 * LIMIT)
         assert _used(tmp_path) == 0
         assert await _lost(log) > 2 * LIMIT

@@ -103,7 +103,7 @@ def test_many_who_were_cut_are_a_few(clock: Clock) -> None:
         there = readers.enter(1000 + 100 * number, is_slow=False)
         clock.now += 0.001
         readers.leave(there, is_coming_back=True)
-    assert len(readers._absent) <= _readers._MOST_ABSENT
+    assert len(readers._absent) <= 16
     assert readers.needed() == -10  # the first follower has not come
     clock.now += 6.0
     assert readers.needed() == 990

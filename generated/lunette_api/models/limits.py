@@ -23,7 +23,7 @@ class Limits:
         read (int): The largest file that `read` answers, in bytes.
         output_limit (int | Unset): The largest `output_limit` of a command.
         log (int | Unset): The output of a process that is kept to be followed, in bytes.
-        logs (int | Unset): The same of all ended processes of a sandbox, in bytes.
+        logs (int | Unset): The same of all processes of a sandbox together, on the disk, in bytes.
         input_chunk (int | Unset): The largest body of `PUT .../input`, in bytes.
         disk (int | Unset): The disk that a sandbox may use, in bytes: its writable layer and `/workspace` together.
         free_disk (int | Unset): Bytes that must be free on the server's disk for a create.

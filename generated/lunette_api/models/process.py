@@ -26,7 +26,7 @@ class Process:
     Attributes:
         process_id (str):
         state (ProcessState):
-        command (list[str] | str | Unset): As it was asked for.
+        command (list[str] | str | Unset): As it was asked for, cut behind 4,096 characters, with an ellipsis.
         name (str | Unset):
         tty (bool | Unset): Whether it has a terminal.
         started (bool | Unset): Whether it was started by `PUT`, so that it can be followed, written to and signalled.
