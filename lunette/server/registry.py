@@ -37,8 +37,7 @@ _CHECKPOINT_SECONDS = 5.0
 _FAILURE_SECONDS = 3600.0
 _MOST_FAILURES = 1000
 
-_CLOSING = "the server is closing"
-_CLOSED = Status(state=State.LOST, reason="the server stopped")
+_CLOSING, _CLOSED = "the server is closing", Status(state=State.LOST, reason="the server stopped")
 _ENDED = (State.FAILED, State.LOST)
 
 
@@ -224,23 +223,22 @@ class Registry:
         except OSError as error:
             if not sandbox.is_going and not self._closing:
                 raise
-            status = None if sandbox.destruction else self._status(sandbox)
-            raise gone(sandbox.id, status) from error
+            raise self._gone(sandbox) from error
 
     def _ended(self, sandbox: Sandbox, error: SandboxGoneError) -> Problem:
         """Note that a call found the sandbox gone; return its 410."""
-        if sandbox.destruction is not None:
-            return gone(sandbox.id)
-        if self._closing:  # the next one will say the same
-            return gone(sandbox.id, self._status(sandbox))
+        if sandbox.destruction is not None or self._closing:
+            return self._gone(sandbox)
         if error.status.state is State.RUNNING or error.status.state is State.PENDING:
             error = SandboxGoneError(Status(state=State.LOST, reason=error.status.reason))
         self._note(sandbox, error.status)
         return gone(sandbox.id, error.status)
 
-    def _status(self, sandbox: Sandbox) -> Status:
-        """Return what became of a sandbox that is going."""
-        return _CLOSED if self._closing and not sandbox.is_going else sandbox.status
+    def _gone(self, sandbox: Sandbox) -> Problem:
+        """Return the 410 of a sandbox that is going, perhaps with the server."""
+        if sandbox.destruction is not None:
+            return gone(sandbox.id)
+        return gone(sandbox.id, sandbox.status if sandbox.is_going else _CLOSED)
 
     async def _start_engine(self) -> Engine | Problem:
         try:

@@ -28,7 +28,7 @@ _CONFIG = _HERE / "schemathesis.toml"
 _LONGEST_PASS = 15_000
 # What the phases send beside fuzzing, and how many requests an example of the others gives.
 _FIXED, _PER_EXAMPLE = 900, 16
-_REQUEST_SECONDS = 30
+_REQUEST_SECONDS = 120  # a pull syncs a disk that other tests may have filled with work
 _HURRY_SECONDS = 20
 
 

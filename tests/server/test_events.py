@@ -316,14 +316,16 @@ def test_a_log_that_somebody_may_come_back_to_stays(
 ) -> None:
     monkeypatch.setattr(_logs, "_SHRINK_AGAIN_SECONDS", 0.05)
     assert service.store is not None
-    service.store.log_limit = 1 << 20
+    service.store.log_limit = 2 << 20
     for number in range(6):
         process = start(client, sandbox, "head -c 900000 /dev/zero", str(number))
         ended(client, process)
+    service.store.log_limit = 1 << 20
+    ended(client, start(client, sandbox, "true", "small"))
     assert len(contents(followed(client, f"{sandbox}/processes/0"))["stdout"]) == 900_000
     service.call(monkeypatch.setattr, _readers, "monotonic", lambda: time.monotonic() + 31)
     known = service.registry.get(sandbox.rpartition("/")[2]).runs
-    service.until(lambda: len(known._logs._ended) == 4)
+    service.until(lambda: len(known._logs._ended) == 5)
     assert followed(client, f"{sandbox}/processes/0")[0].json == {"bytes": 900_000}
 
 
