@@ -154,7 +154,7 @@ class Store:
 
     @property
     def logs_limit(self) -> int:
-        """The bytes of the logs of a sandbox's processes that have ended."""
+        """The bytes of all logs of a sandbox's processes together."""
         return _LOGS * self.log_limit
 
     def close(self) -> None:

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 
 import pytest
 import stage
+from engines import Box, Engine, driving
 from servers import Server, serving
 
 from lunette import Sandbox
@@ -28,6 +29,18 @@ def server(mode: str) -> Iterator[Server]:
 @pytest.fixture
 def sandbox(server: Server) -> Iterator[Sandbox]:
     with server.client.create_sandbox({"image": "host"}) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def engine(mode: str) -> Iterator[Engine]:
+    with driving(mode) as running:
+        yield running
+
+
+@pytest.fixture
+def box(engine: Engine) -> Iterator[Box]:
+    with engine.sandbox() as made:
         yield made
 
 

@@ -3,24 +3,11 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator
 
 import pytest
 from engines import Box, Engine, driving
 
 SIZE = (24, 80)
-
-
-@pytest.fixture(scope="module")
-def engine(mode: str) -> Iterator[Engine]:
-    with driving(mode) as running:
-        yield running
-
-
-@pytest.fixture
-def box(engine: Engine) -> Iterator[Box]:
-    with engine.sandbox() as made:
-        yield made
 
 
 LARGE_ENVIRONMENTS = """

@@ -19,18 +19,6 @@ only_root = pytest.mark.parametrize("mode", ["root"], indirect=True, scope="sess
 only_user = pytest.mark.parametrize("mode", ["user"], indirect=True, scope="session")
 
 
-@pytest.fixture(scope="module")
-def engine(mode: str) -> Iterator[Engine]:
-    with driving(mode) as running:
-        yield running
-
-
-@pytest.fixture
-def box(engine: Engine) -> Iterator[Box]:
-    with engine.sandbox() as made:
-        yield made
-
-
 # 1. A terminal is of the sandbox alone
 
 

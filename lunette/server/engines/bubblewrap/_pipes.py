@@ -9,6 +9,7 @@ import fcntl
 import os
 import struct
 import termios
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Literal
 
@@ -26,7 +27,7 @@ _DISCARD_SECONDS = 0.05
 _large: set[OutputPipe] = set()
 
 
-class Output:
+class Output(ABC):
     """The end of what a command writes to.
 
     Nothing is read ahead of who takes it, so that a full one holds the command up.
@@ -38,13 +39,13 @@ class Output:
         self._loop = asyncio.get_running_loop()
         self.ended = False
 
+    @abstractmethod
     def take(self) -> bytes:
         """Return what is there, which may be nothing; `ended` says whether more can come."""
-        raise NotImplementedError
 
+    @abstractmethod
     def finish(self) -> None:
         """The command has ended: give what it wrote, and not all that its children still write."""
-        raise NotImplementedError
 
     def watch(self, wake: Callable[[], None]) -> None:
         if not self.ended:
@@ -130,7 +131,7 @@ class OutputPipe(Output):
         super().close()
 
 
-class Input:
+class Input(ABC):
     """The end of what a command reads from, which is *fd*."""
 
     def __init__(self, fd: int) -> None:
@@ -190,13 +191,13 @@ class Input:
         if room is not None:
             room.set_result(None)
 
+    @abstractmethod
     async def end(self) -> None:
         """Let the command see the end of it, behind what was written."""
-        raise NotImplementedError
 
+    @abstractmethod
     def close(self) -> None:
         """Whoever writes, or is about to, gets BrokenPipeError."""
-        raise NotImplementedError
 
 
 class InputPipe(Input):
