@@ -17,7 +17,7 @@ from lunette.server._problems import Problem
 
 __all__ = ["api_version", "check_body", "check_parameters", "check_query", "check_service", "load"]
 
-_METHODS = ("get", "put", "post", "delete")
+_METHODS = ("get", "put", "post", "patch", "delete")
 # Stands for the value in messages, which may be secret, or megabytes.
 _MASK = "{value}"
 

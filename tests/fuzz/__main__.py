@@ -1,7 +1,8 @@
 """Schemathesis against `lunette serve`, with every check: `nox -s fuzz`.
 
-It ends when enough requests were answered; the server's access log counts them. What is sent
-follows from the seed, except for what the answers decide.
+It ends when enough requests were answered, which the server's access log counts, or when the time
+is up. What is sent follows from the seed, except for what the answers decide. The last lines say
+what was found.
 """
 
 from __future__ import annotations
@@ -14,22 +15,25 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import defaultdict
-from contextlib import suppress
 from pathlib import Path
 
+from findings import Findings, last_lines, said
 from origin import serving_images
-from server import SPEC, FuzzError, Server, serving
+from server import REQUEST_SECONDS, SPEC, FuzzError, Server, serving
 
 _HERE = Path(__file__).parent
 _CONFIG = _HERE / "schemathesis.toml"
-# Requests of a pass: schemathesis keeps the history of each.
-_LONGEST_PASS = 15_000
-# What the phases send beside fuzzing, and how many requests an example of the others gives.
-_FIXED, _PER_EXAMPLE = 900, 16
-_REQUEST_SECONDS = 120  # a pull syncs a disk that other tests may have filled with work
-_HURRY_SECONDS = 20
+# Examples of the first pass: every phase has its turn soon, on a slow machine too.
+_FIRST_EXAMPLES = 25
+# Requests of another pass: schemathesis keeps the history of each; and of an example.
+_LONGEST_PASS, _PER_EXAMPLE = 15_000, 20
+# As few as no machine is slow enough for: the server hangs, or schemathesis does.
+_FEWEST = 200
+_SHORTEST_PASS_SECONDS = 20
+_INTERRUPTED = 130
 
 
 def main() -> None:
@@ -43,14 +47,14 @@ def main() -> None:
             Path(directory).chmod(0o755)  # root's sandboxes run as other users
             sent = _serve_and_attack(Path(directory), options, begun + options.seconds)
     except FuzzError as error:
-        sys.exit(f"seed {options.seed}: {error}")
+        sys.exit(f"{error}\nseed {options.seed}: failed after {time.monotonic() - begun:.0f} s")
     print(f"seed {options.seed}: {sent} requests in {time.monotonic() - begun:.0f} s, no failure")
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python tests/fuzz", description=__doc__)
-    parser.add_argument("--requests", type=int, default=3000, help="as many at least")
-    parser.add_argument("--seconds", type=float, default=600, help="as long at most")
+    parser.add_argument("--requests", type=int, default=3000, help="as many, if there is time")
+    parser.add_argument("--seconds", type=float, default=150, help="as long, and a little more")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(2**32))
     return parser.parse_args()
 
@@ -61,30 +65,31 @@ def _serve_and_attack(directory: Path, options: argparse.Namespace, deadline: fl
             _attack(server, directory, options, deadline)
             server.check()
         finally:
-            print(_table(server), *server.complaints, sep="\n", flush=True)
+            print(_table(server), *last_lines(server.complaints), sep="\n", flush=True)
     return server.answers.total()
 
 
 def _attack(server: Server, directory: Path, options: argparse.Namespace, deadline: float) -> None:
-    """Let schemathesis run, with one seed after the other, until enough requests were sent."""
+    """Let schemathesis run, with one seed after the other, until enough was sent or time is up."""
     for seed in itertools.count(options.seed):
         sent = server.answers.total()
-        if sent >= options.requests:
+        is_first = seed == options.seed
+        is_late = time.monotonic() > deadline - _SHORTEST_PASS_SECONDS
+        if sent >= options.requests or (is_late and not is_first):
             return
-        command = _command(server, seed, options.requests - sent, first=seed == options.seed)
-        code = _run(command, server, directory, deadline)
+        command = _command(server, seed, options.requests - sent, first=is_first)
+        _Pass(command, server, directory).run(deadline)
         print(f"seed {seed}: {server.answers.total() - sent} requests", flush=True)
-        if code is None:
+        if server.answers.total() < min(_FEWEST, options.requests):
             raise FuzzError(f"only {server.answers.total()} requests in {options.seconds:.0f} s")
-        if code != 0:
-            raise FuzzError("schemathesis found something, or failed")
         server.check()
 
 
 def _command(server: Server, seed: int, missing: int, *, first: bool) -> list[str]:
     """Return the command of a pass; the first one has all phases, of which two are always alike."""
     phases = "examples,coverage,fuzzing,stateful" if first else "fuzzing,stateful"
-    examples = max(5, (min(missing, _LONGEST_PASS) - (_FIXED if first else 0)) // _PER_EXAMPLE)
+    examples = max(5, min(missing, _LONGEST_PASS) // _PER_EXAMPLE)
+    examples = min(examples, _FIRST_EXAMPLES) if first else examples
     return [
         *(sys.executable, "-P", "-m", "schemathesis.cli", "--config-file", str(_CONFIG), "run"),
         *(str(SPEC), "--url", server.url, "-H", f"X-API-Key: {server.api_key}"),
@@ -92,31 +97,73 @@ def _command(server: Server, seed: int, missing: int, *, first: bool) -> list[st
         *("--seed", str(seed), "--max-examples", str(examples), "--continue-on-failure"),
         # What the server answers depends on what came before: a failure does not shrink.
         *("--no-shrink", "--generation-database", "none", "--suppress-health-check", "all"),
-        *("--request-timeout", str(_REQUEST_SECONDS), "--warnings", "off", "--no-color"),
+        *("--request-timeout", str(REQUEST_SECONDS), "--warnings", "off", "--no-color"),
     ]
 
 
-def _run(command: list[str], server: Server, directory: Path, deadline: float) -> int | None:
-    """Return the exit code of a pass; None of one that took too long."""
-    settings = {
-        "PYTHONPATH": os.pathsep.join(filter(None, (str(_HERE), os.environ.get("PYTHONPATH")))),
-        "SCHEMATHESIS_HOOKS": "hooks",
-        "LUNETTE_BASE_URL": server.url,
-        "LUNETTE_API_KEY": server.api_key,
-        "LUNETTE_FUZZ_SEED": command[command.index("--seed") + 1],
-        "NO_PROXY": "*",
-    }
-    process = subprocess.Popen(command, cwd=directory, env={**os.environ, **settings})
-    try:
-        return process.wait(max(0, deadline - time.monotonic()))
-    except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGINT)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(_HURRY_SECONDS)
-        return None
-    finally:
-        process.kill()
-        process.wait()
+class _Pass:
+    """One run of schemathesis."""
+
+    def __init__(self, command: list[str], server: Server, directory: Path) -> None:
+        path = directory / "findings"
+        settings = {
+            "PYTHONPATH": os.pathsep.join(filter(None, (str(_HERE), os.environ.get("PYTHONPATH")))),
+            "PYTHONUNBUFFERED": "1",
+            "PYTHONIOENCODING": "utf-8",
+            "SCHEMATHESIS_HOOKS": "hooks",
+            "LUNETTE_BASE_URL": server.url,
+            "LUNETTE_API_KEY": server.api_key,
+            "LUNETTE_FUZZ_SEED": command[command.index("--seed") + 1],
+            "LUNETTE_FUZZ_FINDINGS": str(path),
+            "NO_PROXY": "*",
+        }
+        self._findings = Findings(path)
+        self._output: list[str] = []
+        self._process = subprocess.Popen(
+            command,
+            cwd=directory,
+            env={**os.environ, **settings},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            errors="replace",
+        )
+
+    def run(self, deadline: float) -> None:
+        """See it end, by itself or because the time is up; raise what it found."""
+        reading = threading.Thread(target=self._read)
+        reading.start()
+        try:
+            code = self._ended(deadline)
+        finally:
+            self._process.kill()
+            self._process.wait()
+            reading.join()
+        found = self._findings.lines() or said(self._output)
+        if code not in (0, _INTERRUPTED):
+            found = found or last_lines(self._output)
+            found.append(f"schemathesis ended with {code}")
+        if found:
+            raise FuzzError("\n".join(["schemathesis found, or came to:", *found]))
+
+    def _ended(self, deadline: float) -> int:
+        try:
+            return self._process.wait(max(0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            print("the time is up", flush=True)
+            self._process.send_signal(signal.SIGINT)
+        try:
+            # It waits for its last answer, which may be one that never comes.
+            self._process.wait(REQUEST_SECONDS + _SHORTEST_PASS_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise FuzzError("\n".join([*last_lines(self._output), "it does not end"])) from None
+        return _INTERRUPTED
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            print(line, end="", flush=True)
+            self._output.append(line)
 
 
 def _table(server: Server) -> str:

@@ -59,6 +59,10 @@ _REJECTED: dict[str, set[tuple[str, str | None]]] = {
         ("invalid_request", "path"),
         ("not_supported", "user"),
     },
+    "get_process": {
+        ("invalid_request", "path"),  # why it could not be started, after a 202
+        ("not_supported", "user"),
+    },
     "follow_process": {
         ("invalid_request", "Last-Event-ID"),  # after what the process has written
         ("not_supported", "process_id"),  # a command of exec
@@ -87,6 +91,8 @@ _FAILED: dict[str, set[tuple[str, str | None]]] = {
     "get_sandbox": {("registry_error", "image")},
     "pull_image": {("registry_error", "reference")},
 }
+# Nothing was done, as the contract says, and what is asked for again is done: the machine is busy.
+_BUSY: set[tuple[str, str | None]] = {("no_capacity", None), ("no_space", None)}
 # What a sandbox that was just made may lack, or why it could not be made after a 202.
 _NOT_THERE: set[tuple[str, str | None]] = {
     ("file_not_found", "*"),
@@ -103,20 +109,25 @@ def is_excused(failure: Failure, case: Any, response: Any, population: Populatio
     if isinstance(failure, RejectedPositiveData):
         return _has(response, _REJECTED.get(operation, set())) or _is_gone(case, response)
     if isinstance(failure, ServerError):
-        return _has(response, _FAILED.get(operation, set()))
+        return _has(response, _FAILED.get(operation, set())) or _passes(response, population)
     if isinstance(failure, AcceptedNegativeData):
         # That a sandbox is gone is found before the rest of the request is looked at.
         return _is_gone(case, response) or _is_empty_upload(operation, case)
     if isinstance(failure, EnsureResourceAvailability):
         return _has(response, _NOT_THERE) or _was_never_made(case, response, population)
     if isinstance(failure, UseAfterFree):
-        # A command that was killed has an outcome, which its key gives for as long as keys live.
-        return operation == "get_process" and "/processes/" in failure.free
+        # A command that was killed has an outcome and output, which its key gives while keys live.
+        return operation in ("get_process", "follow_process") and "/processes/" in failure.free
     return False
 
 
 def _is_gone(case: Any, response: Any) -> bool:
     return "sandbox_id" in case.path_parameters and _has(response, _GONE)
+
+
+def _passes(response: Any, population: Population) -> bool:
+    """Whether the server had no room for something for a while only."""
+    return _has(response, _BUSY) and population.is_served_later(response.request)
 
 
 def _was_never_made(case: Any, response: Any, population: Population) -> bool:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 import schemathesis
 from aim import Aim
 from excuses import is_excused
+from findings import Findings
 from population import Population
 
 _population = Population(
@@ -16,6 +18,7 @@ _population = Population(
     os.environ["LUNETTE_FUZZ_SEED"],
 )
 _aim = Aim(_population)
+_findings = Findings(Path(os.environ["LUNETTE_FUZZ_FINDINGS"]))
 
 
 @schemathesis.hook
@@ -33,4 +36,7 @@ def after_call(context: Any, case: Any, response: Any) -> None:
 @schemathesis.hook
 def filter_failure(context: Any, failure: Any, case: Any, response: Any) -> bool:
     """Keep the failures that the contract does not explain."""
-    return not is_excused(failure, case, response, _population)
+    if is_excused(failure, case, response, _population):
+        return False
+    _findings.add(failure, case, response)
+    return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import random
+import time
 import uuid
 from collections import deque
 from collections.abc import Mapping
@@ -15,7 +16,9 @@ __all__ = ["FILES", "Command", "Population", "operation_of"]
 
 _LEAST, _MOST = 4, 10
 _MEMORY = 200
-_GUARD = 30.0
+_GUARD = 120.0
+# What a busy server says, which did nothing; how long, and how often, it is asked again.
+_BUSY, _BUSY_SECONDS, _PAUSE_SECONDS = (429, 503, 507), 20.0, 0.5
 FILES = ("a.txt", "b.bin", "deep/er/ü ñ", "a b%2F?#&=.txt")
 _NOT_MADE = (b'"sandbox_not_found"', b'_image"', b'"image_', b'"registry_', b'"not_supported"')
 # Seen in the server's access log, where requests that nobody counts have it.
@@ -70,6 +73,16 @@ class Population:
         path = f"/sandboxes/{sandbox_id}"
         answer = self._session.get(self._url + path, params=_OURS, timeout=_GUARD)
         return answer.json() if answer.status_code >= 400 else None
+
+    def is_served_later(self, request: requests.PreparedRequest) -> bool:
+        """Whether a request that a busy server refused does not fail when it is sent again."""
+        deadline = time.monotonic() + _BUSY_SECONDS
+        while time.monotonic() < deadline:
+            time.sleep(_PAUSE_SECONDS)
+            answer = self._session.send(request, timeout=_GUARD)
+            if answer.status_code not in _BUSY:
+                return answer.status_code < 500
+        return False
 
     def learn(self, case: Any, response: Any) -> None:
         """Note what a request made or destroyed, and make up for it."""
@@ -132,10 +145,10 @@ class Population:
         self.ended.append(sandbox_id)
 
     def _send(self, method: str, path: str, json: Mapping[str, Any] | None = None) -> None:
-        answer = self._session.request(
-            method, self._url + path, params=_OURS, json=json, timeout=_GUARD
-        )
-        answer.raise_for_status()
+        url = self._url + path
+        answer = self._session.request(method, url, params=_OURS, json=json, timeout=_GUARD)
+        if answer.status_code not in _BUSY or not self.is_served_later(answer.request):
+            answer.raise_for_status()
 
 
 def _could_not_be_made(response: Any) -> bool:

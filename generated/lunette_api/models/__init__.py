@@ -1,6 +1,8 @@
 """Contains all the data models used in inputs/outputs"""
 
+from .archive_request import ArchiveRequest
 from .capabilities import Capabilities
+from .commit_request import CommitRequest
 from .create_sandbox import CreateSandbox
 from .create_sandbox_form import CreateSandboxForm
 from .exec_request import ExecRequest
@@ -9,12 +11,16 @@ from .exec_request_input_encoding import ExecRequestInputEncoding
 from .exec_response import ExecResponse
 from .file_content import FileContent
 from .file_content_encoding import FileContentEncoding
+from .file_info import FileInfo
+from .file_info_type import FileInfoType
+from .file_list import FileList
 from .health import Health
 from .image import Image
 from .image_list import ImageList
 from .image_state import ImageState
 from .input_accepted import InputAccepted
 from .limits import Limits
+from .move_request import MoveRequest
 from .output_event import OutputEvent
 from .output_event_event import OutputEventEvent
 from .problem import Problem
@@ -45,16 +51,24 @@ from .signal_request import SignalRequest
 from .start_request import StartRequest
 from .start_request_env import StartRequestEnv
 from .start_request_input_encoding import StartRequestInputEncoding
+from .stat_file_digest import StatFileDigest
 from .stop_failure import StopFailure
 from .stop_request import StopRequest
 from .stop_result import StopResult
 from .terminal_size import TerminalSize
+from .upload import Upload
+from .upload_request import UploadRequest
+from .upload_request_digest import UploadRequestDigest
+from .upload_request_format import UploadRequestFormat
+from .upload_request_if_exists import UploadRequestIfExists
 from .write_request import WriteRequest
 from .write_request_encoding import WriteRequestEncoding
 from .write_response import WriteResponse
 
 __all__ = (
+    "ArchiveRequest",
     "Capabilities",
+    "CommitRequest",
     "CreateSandbox",
     "CreateSandboxForm",
     "ExecRequest",
@@ -63,12 +77,16 @@ __all__ = (
     "ExecResponse",
     "FileContent",
     "FileContentEncoding",
+    "FileInfo",
+    "FileInfoType",
+    "FileList",
     "Health",
     "Image",
     "ImageList",
     "ImageState",
     "InputAccepted",
     "Limits",
+    "MoveRequest",
     "OutputEvent",
     "OutputEventEvent",
     "Problem",
@@ -97,10 +115,16 @@ __all__ = (
     "StartRequest",
     "StartRequestEnv",
     "StartRequestInputEncoding",
+    "StatFileDigest",
     "StopFailure",
     "StopRequest",
     "StopResult",
     "TerminalSize",
+    "Upload",
+    "UploadRequest",
+    "UploadRequestDigest",
+    "UploadRequestFormat",
+    "UploadRequestIfExists",
     "WriteRequest",
     "WriteRequestEncoding",
     "WriteResponse",

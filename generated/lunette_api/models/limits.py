@@ -25,6 +25,10 @@ class Limits:
         log (int | Unset): The output of a process that is kept to be followed, in bytes.
         logs (int | Unset): The same of all processes of a sandbox together, on the disk, in bytes.
         input_chunk (int | Unset): The largest body of `PUT .../input`, in bytes.
+        uploads (int | Unset): Uploads that a sandbox has open at a time.
+        archives (int | Unset): Directories that come in and go out of a sandbox at a time.
+        archive_piece (int | Unset): The most bytes of one answer of `GET .../archives/{archive_id}`.
+        listing (int | Unset): The most entries of a listing.
         disk (int | Unset): The disk that a sandbox may use, in bytes: its writable layer and `/workspace` together.
         free_disk (int | Unset): Bytes that must be free on the server's disk for a create.
         tmp (int | Unset): The size of `/tmp`, and of a `tmpfs` without one, in bytes.
@@ -43,6 +47,10 @@ class Limits:
     log: int | Unset = UNSET
     logs: int | Unset = UNSET
     input_chunk: int | Unset = UNSET
+    uploads: int | Unset = UNSET
+    archives: int | Unset = UNSET
+    archive_piece: int | Unset = UNSET
+    listing: int | Unset = UNSET
     disk: int | Unset = UNSET
     free_disk: int | Unset = UNSET
     tmp: int | Unset = UNSET
@@ -68,6 +76,14 @@ class Limits:
         logs = self.logs
 
         input_chunk = self.input_chunk
+
+        uploads = self.uploads
+
+        archives = self.archives
+
+        archive_piece = self.archive_piece
+
+        listing = self.listing
 
         disk = self.disk
 
@@ -104,6 +120,14 @@ class Limits:
             field_dict["logs"] = logs
         if input_chunk is not UNSET:
             field_dict["input_chunk"] = input_chunk
+        if uploads is not UNSET:
+            field_dict["uploads"] = uploads
+        if archives is not UNSET:
+            field_dict["archives"] = archives
+        if archive_piece is not UNSET:
+            field_dict["archive_piece"] = archive_piece
+        if listing is not UNSET:
+            field_dict["listing"] = listing
         if disk is not UNSET:
             field_dict["disk"] = disk
         if free_disk is not UNSET:
@@ -142,6 +166,14 @@ class Limits:
 
         input_chunk = d.pop("input_chunk", UNSET)
 
+        uploads = d.pop("uploads", UNSET)
+
+        archives = d.pop("archives", UNSET)
+
+        archive_piece = d.pop("archive_piece", UNSET)
+
+        listing = d.pop("listing", UNSET)
+
         disk = d.pop("disk", UNSET)
 
         free_disk = d.pop("free_disk", UNSET)
@@ -168,6 +200,10 @@ class Limits:
             log=log,
             logs=logs,
             input_chunk=input_chunk,
+            uploads=uploads,
+            archives=archives,
+            archive_piece=archive_piece,
+            listing=listing,
             disk=disk,
             free_disk=free_disk,
             tmp=tmp,

@@ -26,7 +26,7 @@ class Problem:
         detail (str):
         request_id (str):
         path (str | Unset): The path inside the sandbox that the error is about.
-        offset (int | Unset): How far the standard input is, of an `input_gap`.
+        offset (int | Unset): How far it is, of an `input_gap` or an `upload_gap`.
         key (str | Unset): The key of the service, or the field of the body, that the error is about.
     """
 

@@ -19,12 +19,20 @@ No engine retries a command.
 from __future__ import annotations
 
 import errno
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import Literal, Protocol
 
 from attrs import field, frozen
 
+from lunette.server.engines.files import (
+    Bytes,
+    FileReader,
+    FileStat,
+    FileWriter,
+    IfExists,
+    IgnoreRule,
+)
 from lunette.server.images.image import Progress
 
 __all__ = [
@@ -37,7 +45,6 @@ __all__ = [
     "EngineUnavailableError",
     "Event",
     "Exit",
-    "FileReader",
     "Handle",
     "Images",
     "NoCapacityError",
@@ -284,15 +291,6 @@ class Process(Protocol):
         ...
 
 
-class FileReader(Protocol):
-    """An open file of a sandbox: *size* bytes in chunks; close it on every way out."""
-
-    size: int
-
-    def chunks(self) -> AsyncIterator[bytes]: ...
-    async def aclose(self) -> None: ...
-
-
 class Images(Protocol):
     """The images that an engine has pulled."""
 
@@ -352,12 +350,46 @@ class Engine(Protocol):
         """
         ...
 
+    # Files. Relative paths start at the sandbox's working directory; errors are OSErrors with the
+    # path that was asked for. What may take long has a process of its own, beside the commands.
+
     async def get(self, handle: Handle, path: str) -> FileReader:
-        """Open a regular file inside the sandbox; relative paths start at its working directory."""
+        """Open a regular file inside the sandbox."""
         ...
 
-    async def put(self, handle: Handle, path: str, data: AsyncIterable[bytes]) -> None:
-        """Write a file whole or not at all: parents made, arrival by rename; an error of *data*
-        leaves no trace.
+    async def begin_put(
+        self,
+        handle: Handle,
+        path: str,
+        *,
+        mode: int | None = None,
+        if_exists: IfExists = "replace",
+    ) -> FileWriter:
+        """Begin a file: parents are made, arrival is by rename. Without a *mode* a new file has
+        0644 and an old one keeps its own. "append" writes to the file that is there as it comes.
         """
         ...
+
+    async def begin_unpack(self, handle: Handle, path: str) -> FileWriter:
+        """Begin a directory, which what is written, a tar archive, makes or is merged into."""
+        ...
+
+    async def pack(self, handle: Handle, path: str, rules: Sequence[IgnoreRule]) -> Bytes:
+        """Begin to make a tar archive of what is in a directory, but for what *rules* ignore."""
+        ...
+
+    async def list_directory(self, handle: Handle, path: str, depth: int) -> Bytes:
+        """Begin to list a directory, *depth* 0 without a bound: first its real path as JSON, then
+        each entry as the JSON of a `FileInfo` of openapi.yaml, a line each.
+        """
+        ...
+
+    async def stat(self, handle: Handle, path: str, *, follow_symlinks: bool) -> FileStat: ...
+
+    async def mkdir(
+        self, handle: Handle, path: str, *, mode: int, parents: bool, exist_ok: bool
+    ) -> None: ...
+
+    async def remove(self, handle: Handle, path: str, *, recursive: bool) -> None: ...
+
+    async def move(self, handle: Handle, source: str, target: str) -> None: ...

@@ -10,6 +10,7 @@ from ... import errors
 
 from ...models.problem import Problem
 from ...types import File, FileTypes
+from ...types import UNSET, Unset
 from io import BytesIO
 from typing import cast
 
@@ -18,7 +19,19 @@ def _get_kwargs(
     sandbox_id: str,
     *,
     path: str,
+    range_: str | Unset = UNSET,
+    if_range: str | Unset = UNSET,
+    if_match: str | Unset = UNSET,
 ) -> dict[str, Any]:
+    headers: dict[str, Any] = {}
+    if not isinstance(range_, Unset):
+        headers["Range"] = range_
+
+    if not isinstance(if_range, Unset):
+        headers["If-Range"] = if_range
+
+    if not isinstance(if_match, Unset):
+        headers["If-Match"] = if_match
 
     params: dict[str, Any] = {}
 
@@ -34,6 +47,7 @@ def _get_kwargs(
         "params": params,
     }
 
+    _kwargs["headers"] = headers
     return _kwargs
 
 
@@ -44,6 +58,11 @@ def _parse_response(
         response_200 = File(payload=BytesIO(response.content))
 
         return response_200
+
+    if response.status_code == 206:
+        response_206 = File(payload=BytesIO(response.content))
+
+        return response_206
 
     response_default = Problem.from_dict(response.json())
 
@@ -66,15 +85,26 @@ def sync_detailed(
     *,
     client: AuthenticatedClient | Client,
     path: str,
+    range_: str | Unset = UNSET,
+    if_range: str | Unset = UNSET,
+    if_match: str | Unset = UNSET,
 ) -> Response[File | Problem]:
     """Read a file as it is
 
-     Streams the bytes of a regular file with its `Content-Length`. The file is opened inside the
-    sandbox.
+     Streams the bytes of a regular file with their `Content-Length`. The file is opened inside the
+    sandbox. `ETag`
+    is a strong validator (RFC 9110): it changes whenever the file does, as far as the clock of its file
+    system
+    tells. A `Range` of one range in bytes is answered by 206 with its part; with an `If-Range` that is
+    not the
+    file's `ETag` it is ignored, and the whole file comes. Other forms of `Range` are ignored.
 
     Args:
         sandbox_id (str):
         path (str):
+        range_ (str | Unset):
+        if_range (str | Unset):
+        if_match (str | Unset):
 
     Raises:
         errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
@@ -87,6 +117,9 @@ def sync_detailed(
     kwargs = _get_kwargs(
         sandbox_id=sandbox_id,
         path=path,
+        range_=range_,
+        if_range=if_range,
+        if_match=if_match,
     )
 
     response = client.get_httpx_client().request(
@@ -101,15 +134,26 @@ def sync(
     *,
     client: AuthenticatedClient | Client,
     path: str,
+    range_: str | Unset = UNSET,
+    if_range: str | Unset = UNSET,
+    if_match: str | Unset = UNSET,
 ) -> File | Problem | None:
     """Read a file as it is
 
-     Streams the bytes of a regular file with its `Content-Length`. The file is opened inside the
-    sandbox.
+     Streams the bytes of a regular file with their `Content-Length`. The file is opened inside the
+    sandbox. `ETag`
+    is a strong validator (RFC 9110): it changes whenever the file does, as far as the clock of its file
+    system
+    tells. A `Range` of one range in bytes is answered by 206 with its part; with an `If-Range` that is
+    not the
+    file's `ETag` it is ignored, and the whole file comes. Other forms of `Range` are ignored.
 
     Args:
         sandbox_id (str):
         path (str):
+        range_ (str | Unset):
+        if_range (str | Unset):
+        if_match (str | Unset):
 
     Raises:
         errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
@@ -123,6 +167,9 @@ def sync(
         sandbox_id=sandbox_id,
         client=client,
         path=path,
+        range_=range_,
+        if_range=if_range,
+        if_match=if_match,
     ).parsed
 
 
@@ -131,15 +178,26 @@ async def asyncio_detailed(
     *,
     client: AuthenticatedClient | Client,
     path: str,
+    range_: str | Unset = UNSET,
+    if_range: str | Unset = UNSET,
+    if_match: str | Unset = UNSET,
 ) -> Response[File | Problem]:
     """Read a file as it is
 
-     Streams the bytes of a regular file with its `Content-Length`. The file is opened inside the
-    sandbox.
+     Streams the bytes of a regular file with their `Content-Length`. The file is opened inside the
+    sandbox. `ETag`
+    is a strong validator (RFC 9110): it changes whenever the file does, as far as the clock of its file
+    system
+    tells. A `Range` of one range in bytes is answered by 206 with its part; with an `If-Range` that is
+    not the
+    file's `ETag` it is ignored, and the whole file comes. Other forms of `Range` are ignored.
 
     Args:
         sandbox_id (str):
         path (str):
+        range_ (str | Unset):
+        if_range (str | Unset):
+        if_match (str | Unset):
 
     Raises:
         errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
@@ -152,6 +210,9 @@ async def asyncio_detailed(
     kwargs = _get_kwargs(
         sandbox_id=sandbox_id,
         path=path,
+        range_=range_,
+        if_range=if_range,
+        if_match=if_match,
     )
 
     response = await client.get_async_httpx_client().request(**kwargs)
@@ -164,15 +225,26 @@ async def asyncio(
     *,
     client: AuthenticatedClient | Client,
     path: str,
+    range_: str | Unset = UNSET,
+    if_range: str | Unset = UNSET,
+    if_match: str | Unset = UNSET,
 ) -> File | Problem | None:
     """Read a file as it is
 
-     Streams the bytes of a regular file with its `Content-Length`. The file is opened inside the
-    sandbox.
+     Streams the bytes of a regular file with their `Content-Length`. The file is opened inside the
+    sandbox. `ETag`
+    is a strong validator (RFC 9110): it changes whenever the file does, as far as the clock of its file
+    system
+    tells. A `Range` of one range in bytes is answered by 206 with its part; with an `If-Range` that is
+    not the
+    file's `ETag` it is ignored, and the whole file comes. Other forms of `Range` are ignored.
 
     Args:
         sandbox_id (str):
         path (str):
+        range_ (str | Unset):
+        if_range (str | Unset):
+        if_match (str | Unset):
 
     Raises:
         errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
@@ -187,5 +259,8 @@ async def asyncio(
             sandbox_id=sandbox_id,
             client=client,
             path=path,
+            range_=range_,
+            if_range=if_range,
+            if_match=if_match,
         )
     ).parsed

@@ -10,6 +10,7 @@ from ... import errors
 
 from ...models.problem import Problem
 from ...types import File, FileTypes
+from ...types import UNSET, Unset
 from io import BytesIO
 from typing import cast
 
@@ -18,11 +19,17 @@ def _get_kwargs(
     sandbox_id: str,
     *,
     body: File,
+    mode: str | Unset = UNSET,
     path: str,
+    repr_digest: str | Unset = UNSET,
 ) -> dict[str, Any]:
     headers: dict[str, Any] = {}
+    if not isinstance(repr_digest, Unset):
+        headers["Repr-Digest"] = repr_digest
 
     params: dict[str, Any] = {}
+
+    params["mode"] = mode
 
     params["path"] = path
 
@@ -71,20 +78,26 @@ def sync_detailed(
     *,
     client: AuthenticatedClient | Client,
     body: File,
+    mode: str | Unset = UNSET,
     path: str,
+    repr_digest: str | Unset = UNSET,
 ) -> Response[Any | Problem]:
     """Write a file, whole or not at all
 
      Streams the body into a temporary file beside the target and renames it when the last byte is there,
     so that a
-    request that is cut leaves the old file as it was. Missing parents are made. A new file has mode
-    0644, an
-    existing one keeps its mode; a symbolic link is followed inside the sandbox. The `Content-Type` may
-    be left out.
+    request that is cut leaves the old file as it was. Missing parents are made. Without a `mode` a new
+    file has
+    0644, and an existing one keeps its own; a symbolic link is followed inside the sandbox. The
+    `Content-Type` may
+    be left out. With a `Repr-Digest` (RFC 9530) of `sha-256` the body is checked first: `400
+    digest_mismatch`.
 
     Args:
         sandbox_id (str):
+        mode (str | Unset):
         path (str):
+        repr_digest (str | Unset):
         body (File):
 
     Raises:
@@ -98,7 +111,9 @@ def sync_detailed(
     kwargs = _get_kwargs(
         sandbox_id=sandbox_id,
         body=body,
+        mode=mode,
         path=path,
+        repr_digest=repr_digest,
     )
 
     response = client.get_httpx_client().request(
@@ -113,20 +128,26 @@ def sync(
     *,
     client: AuthenticatedClient | Client,
     body: File,
+    mode: str | Unset = UNSET,
     path: str,
+    repr_digest: str | Unset = UNSET,
 ) -> Any | Problem | None:
     """Write a file, whole or not at all
 
      Streams the body into a temporary file beside the target and renames it when the last byte is there,
     so that a
-    request that is cut leaves the old file as it was. Missing parents are made. A new file has mode
-    0644, an
-    existing one keeps its mode; a symbolic link is followed inside the sandbox. The `Content-Type` may
-    be left out.
+    request that is cut leaves the old file as it was. Missing parents are made. Without a `mode` a new
+    file has
+    0644, and an existing one keeps its own; a symbolic link is followed inside the sandbox. The
+    `Content-Type` may
+    be left out. With a `Repr-Digest` (RFC 9530) of `sha-256` the body is checked first: `400
+    digest_mismatch`.
 
     Args:
         sandbox_id (str):
+        mode (str | Unset):
         path (str):
+        repr_digest (str | Unset):
         body (File):
 
     Raises:
@@ -141,7 +162,9 @@ def sync(
         sandbox_id=sandbox_id,
         client=client,
         body=body,
+        mode=mode,
         path=path,
+        repr_digest=repr_digest,
     ).parsed
 
 
@@ -150,20 +173,26 @@ async def asyncio_detailed(
     *,
     client: AuthenticatedClient | Client,
     body: File,
+    mode: str | Unset = UNSET,
     path: str,
+    repr_digest: str | Unset = UNSET,
 ) -> Response[Any | Problem]:
     """Write a file, whole or not at all
 
      Streams the body into a temporary file beside the target and renames it when the last byte is there,
     so that a
-    request that is cut leaves the old file as it was. Missing parents are made. A new file has mode
-    0644, an
-    existing one keeps its mode; a symbolic link is followed inside the sandbox. The `Content-Type` may
-    be left out.
+    request that is cut leaves the old file as it was. Missing parents are made. Without a `mode` a new
+    file has
+    0644, and an existing one keeps its own; a symbolic link is followed inside the sandbox. The
+    `Content-Type` may
+    be left out. With a `Repr-Digest` (RFC 9530) of `sha-256` the body is checked first: `400
+    digest_mismatch`.
 
     Args:
         sandbox_id (str):
+        mode (str | Unset):
         path (str):
+        repr_digest (str | Unset):
         body (File):
 
     Raises:
@@ -177,7 +206,9 @@ async def asyncio_detailed(
     kwargs = _get_kwargs(
         sandbox_id=sandbox_id,
         body=body,
+        mode=mode,
         path=path,
+        repr_digest=repr_digest,
     )
 
     response = await client.get_async_httpx_client().request(**kwargs)
@@ -190,20 +221,26 @@ async def asyncio(
     *,
     client: AuthenticatedClient | Client,
     body: File,
+    mode: str | Unset = UNSET,
     path: str,
+    repr_digest: str | Unset = UNSET,
 ) -> Any | Problem | None:
     """Write a file, whole or not at all
 
      Streams the body into a temporary file beside the target and renames it when the last byte is there,
     so that a
-    request that is cut leaves the old file as it was. Missing parents are made. A new file has mode
-    0644, an
-    existing one keeps its mode; a symbolic link is followed inside the sandbox. The `Content-Type` may
-    be left out.
+    request that is cut leaves the old file as it was. Missing parents are made. Without a `mode` a new
+    file has
+    0644, and an existing one keeps its own; a symbolic link is followed inside the sandbox. The
+    `Content-Type` may
+    be left out. With a `Repr-Digest` (RFC 9530) of `sha-256` the body is checked first: `400
+    digest_mismatch`.
 
     Args:
         sandbox_id (str):
+        mode (str | Unset):
         path (str):
+        repr_digest (str | Unset):
         body (File):
 
     Raises:
@@ -219,6 +256,8 @@ async def asyncio(
             sandbox_id=sandbox_id,
             client=client,
             body=body,
+            mode=mode,
             path=path,
+            repr_digest=repr_digest,
         )
     ).parsed
