@@ -14,6 +14,7 @@ import images
 import load
 import rows
 import streams
+import transfers
 
 
 def main() -> None:
@@ -30,6 +31,9 @@ def main() -> None:
         (images.images, 100),
         (streams.first_byte, 300),
         (streams.throughput, 5),
+        (transfers.files, 5),
+        (transfers.directories, 10),
+        (transfers.held_up, 200),
     )
     for group, rounds in groups:
         for row in group(max(4, rounds // share)):
