@@ -30,8 +30,6 @@ _CONFIG = _HERE / "schemathesis.toml"
 _FIRST_EXAMPLES = 25
 # Requests of another pass: schemathesis keeps the history of each; and of an example.
 _LONGEST_PASS, _PER_EXAMPLE = 15_000, 20
-# As few as no machine is slow enough for: the server hangs, or schemathesis does.
-_FEWEST = 200
 _SHORTEST_PASS_SECONDS = 20
 _INTERRUPTED = 130
 
@@ -80,8 +78,8 @@ def _attack(server: Server, directory: Path, options: argparse.Namespace, deadli
         command = _command(server, seed, options.requests - sent, first=is_first)
         _Pass(command, server, directory).run(deadline)
         print(f"seed {seed}: {server.answers.total() - sent} requests", flush=True)
-        if server.answers.total() < min(_FEWEST, options.requests):
-            raise FuzzError(f"only {server.answers.total()} requests in {options.seconds:.0f} s")
+        if not server.answers:  # slow is no fault; a request without an answer is found elsewhere
+            raise FuzzError(f"no request in {options.seconds:.0f} s")
         server.check()
 
 
@@ -97,7 +95,9 @@ def _command(server: Server, seed: int, missing: int, *, first: bool) -> list[st
         *("--seed", str(seed), "--max-examples", str(examples), "--continue-on-failure"),
         # What the server answers depends on what came before: a failure does not shrink.
         *("--no-shrink", "--generation-database", "none", "--suppress-health-check", "all"),
-        *("--request-timeout", str(REQUEST_SECONDS), "--warnings", "off", "--no-color"),
+        # By itself, 10 s: less than an answer may wait that was asked to wait.
+        *("--request-timeout", str(REQUEST_SECONDS), "--max-response-time", str(REQUEST_SECONDS)),
+        *("--warnings", "off", "--no-color"),
     ]
 
 
@@ -139,12 +139,12 @@ class _Pass:
             self._process.kill()
             self._process.wait()
             reading.join()
-        found = self._findings.lines() or said(self._output)
+        found = [*self._findings.lines(), *said(self._output)]
         if code not in (0, _INTERRUPTED):
             found = found or last_lines(self._output)
             found.append(f"schemathesis ended with {code}")
         if found:
-            raise FuzzError("\n".join(["schemathesis found, or came to:", *found]))
+            raise FuzzError("\n".join(["what schemathesis found:", *found]))
 
     def _ended(self, deadline: float) -> int:
         try:

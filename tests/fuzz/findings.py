@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -12,12 +13,11 @@ from schemathesis.core.failures import Failure
 
 __all__ = ["Findings", "last_lines", "said"]
 
-_MOST_LINES = 60
-_MOST_FOUND = 12  # of four or five lines each
+_MOST_LINES, _MOST_ERRORS = 60, 24
+_MOST_FOUND = 9  # of four lines each
 _LONGEST = 700
-# How schemathesis begins what went wrong, and ends it.
-_WRONG = (" ERRORS ", " FAILURES ")
-_SUMMARY = " SUMMARY "
+# How schemathesis begins what it could not do, such as a request that has no answer.
+_ERRORS = " ERRORS "
 
 
 class Findings:
@@ -55,23 +55,21 @@ class Findings:
 
 
 def said(output: Iterable[str]) -> list[str]:
-    """Return what schemathesis says that went wrong; nothing where it says nothing."""
-    return last_lines(_wrong(output), of_the_first=True)
+    """Return what schemathesis says that it could not do, which is no failure of a check."""
+    return [_short(line) for line in itertools.islice(_errors(output), _MOST_ERRORS)]
 
 
-def last_lines(lines: Iterable[str], *, of_the_first: bool = False) -> list[str]:
+def last_lines(lines: Iterable[str]) -> list[str]:
     """Return as many *lines* as the end of an output has room for, each made short."""
-    found = [line.rstrip() for line in lines if line.strip()]
-    kept = found[:_MOST_LINES] if of_the_first else found[-_MOST_LINES:]
-    return [_short(line) for line in kept]
+    return [_short(line) for line in lines if line.strip()][-_MOST_LINES:]
 
 
-def _wrong(output: Iterable[str]) -> Iterator[str]:
-    is_wrong = False
+def _errors(output: Iterable[str]) -> Iterator[str]:
+    is_error = False
     for line in output:
-        if line.startswith("="):
-            is_wrong = any(title in line for title in _WRONG) and _SUMMARY not in line
-        elif is_wrong:
+        if line.startswith("==="):
+            is_error = _ERRORS in line
+        elif is_error and line.strip():
             yield line
 
 
@@ -85,5 +83,5 @@ def _shown(entry: dict[str, str], counts: Counter[str]) -> list[str]:
 
 def _short(text: str) -> str:
     """Leave out the middle: a command of curl ends with its URL."""
-    half = _LONGEST // 2
+    half, text = _LONGEST // 2, " ".join(text.rstrip().splitlines())
     return text if len(text) <= _LONGEST else f"{text[:half]} ... {text[-half:]}"

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 import requests
 import yaml
+from findings import last_lines
 from origin import Origin
 
 __all__ = ["REQUEST_SECONDS", "SPEC", "FuzzError", "Server", "serving"]
@@ -57,18 +58,24 @@ class Server:
             answer = session.get(f"{self.url}/health?{_OURS}", timeout=_GUARD)
         if answer.status_code != 200:
             raise FuzzError(f"GET /health is {answer.status_code}: {answer.text}")
-        if self.complaints:
-            raise FuzzError("the server's log says:\n" + "".join(self.complaints))
+        self._check_log()
 
     def stop(self) -> None:
         """See that it ends in peace."""
         self._process.terminate()
-        code = self._process.wait(_GUARD)
+        try:
+            code = self._process.wait(_GUARD)
+        except subprocess.TimeoutExpired:
+            raise FuzzError(f"the server does not end in {_GUARD:.0f} s") from None
         self._log.join(_GUARD)
         if code != 0:
             raise FuzzError(f"the server's exit code is {code}")
+        self._check_log()
+
+    def _check_log(self) -> None:
         if self.complaints:
-            raise FuzzError("the server's log says:\n" + "".join(self.complaints))
+            lines = last_lines(self.complaints)
+            raise FuzzError("\n".join(["the server's log says:", *lines]))
 
     def _announced(self, name: str) -> str:
         assert self._process.stdout is not None
