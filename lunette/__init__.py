@@ -30,6 +30,8 @@ if TYPE_CHECKING:
         SandboxDestroyedError,
         SandboxExpiredError,
         SandboxFailedError,
+        SandboxFileError,
+        SandboxFileExistsError,
         SandboxFileNotFoundError,
         SandboxIsADirectoryError,
         SandboxLostError,
@@ -42,9 +44,11 @@ if TYPE_CHECKING:
         TransportError,
         VersionError,
     )
+    from .files import AsyncFile
     from .process import PIPE, Process
     from .results import (
         ExecResult,
+        FileInfo,
         ImageInfo,
         ProcessInfo,
         SandboxInfo,
@@ -57,6 +61,7 @@ if TYPE_CHECKING:
 __all__ = [
     "PIPE",
     "APIError",
+    "AsyncFile",
     "AsyncLunetteClient",
     "AsyncSandbox",
     "AsyncUsageWarning",
@@ -68,6 +73,7 @@ __all__ = [
     "ExecFailedError",
     "ExecResult",
     "ExecTimeoutError",
+    "FileInfo",
     "ImageError",
     "ImageInfo",
     "ImageNotFoundError",
@@ -87,6 +93,8 @@ __all__ = [
     "SandboxDestroyedError",
     "SandboxExpiredError",
     "SandboxFailedError",
+    "SandboxFileError",
+    "SandboxFileExistsError",
     "SandboxFileNotFoundError",
     "SandboxInfo",
     "SandboxIsADirectoryError",
@@ -106,9 +114,11 @@ __all__ = [
 _MODULES = {
     "_retry": ["RetryPolicy"],
     "client": ["AsyncLunetteClient", "LunetteClient"],
+    "files": ["AsyncFile"],
     "process": ["PIPE", "Process"],
     "results": [
         "ExecResult",
+        "FileInfo",
         "ImageInfo",
         "ProcessInfo",
         "SandboxInfo",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .results import ProcessInfo, SandboxInfo
     from .sandbox import Sandbox
 
-__all__ = ["add_process_commands"]
+__all__ = ["add_process_commands", "ask"]
 
 _IMAGE = "host"
 _SHELL = "if command -v bash >/dev/null; then exec bash; fi; exec sh"
@@ -95,7 +95,7 @@ def add_process_commands(application: "typer.Typer") -> None:
         quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Ids alone.")] = False,
     ) -> None:
         """List the sandboxes of a server, or the processes of one."""
-        raise typer.Exit(_ask(lambda client: _list(client, sandbox, quiet=quiet)))
+        raise typer.Exit(ask(lambda client: _list(client, sandbox, quiet=quiet)))
 
     @application.command()
     def logs(
@@ -106,7 +106,7 @@ def add_process_commands(application: "typer.Typer") -> None:
         ] = False,
     ) -> None:
         """Show what a process has written."""
-        raise typer.Exit(_ask(lambda client: _logs(client, sandbox, process, follow=follow)))
+        raise typer.Exit(ask(lambda client: _logs(client, sandbox, process, follow=follow)))
 
     @application.command()
     def kill(
@@ -118,7 +118,7 @@ def add_process_commands(application: "typer.Typer") -> None:
         ] = None,
     ) -> None:
         """Kill a process and all that it started."""
-        raise typer.Exit(_ask(lambda client: _kill(client, sandbox, process, signal)))
+        raise typer.Exit(ask(lambda client: _kill(client, sandbox, process, signal)))
 
     _ = (run, shell, ps, logs, kill)  # they are called through `application`
 
@@ -166,7 +166,8 @@ def _refusal(tty: bool = True, mend: str = "") -> int:
     return OUR_FAULT
 
 
-def _ask(work: "Callable[[AsyncLunetteClient], Coroutine[Any, Any, None]]") -> int:
+def ask(work: "Callable[[AsyncLunetteClient], Coroutine[Any, Any, None]]") -> int:
+    """Do *work* with a client of the server that the user means, and return the exit code."""
     from .client import LunetteClient
 
     async def asked() -> int:

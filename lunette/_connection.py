@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import httpx
 
 from . import errors
+from ._answers import from_transport
 from ._cleanup import Cleanups
 from ._io import AsyncIO, BlockingIO, Profile, Request
 from ._loops import current_loop, in_trio
@@ -166,7 +167,7 @@ class Connection:
         self._origin = "http://localhost" if base_url.startswith("unix://") else base_url
         self._server = server
         self._api_key = api_key
-        self._retry = retry or RetryPolicy()
+        self.policy = retry or RetryPolicy()
         self._transport: Transport = transport
         self._pools: dict[int, _Pools] = {}
 
@@ -181,11 +182,11 @@ class Connection:
 
     def blocking(self) -> Retrying:
         """Return the blocking world, over this connection."""
-        return Retrying(BlockingIO(self._here().blocking(), self), self._retry)
+        return Retrying(BlockingIO(self._here().blocking(), self), self.policy)
 
     async def waiting(self) -> Retrying:
         """Return the world of the event loop that runs, over this connection."""
-        return Retrying(AsyncIO(await self._here().waiting(), self), self._retry)
+        return Retrying(AsyncIO(await self._here().waiting(), self), self.policy)
 
     def spare_client(self) -> httpx.Client:
         """Return a client of the caller's own, for what is left to do when this is closed."""
@@ -206,9 +207,9 @@ class Connection:
     def fault(self, error: httpx.RequestError) -> errors.LunetteError:
         """Say what it means that no answer came; may wait for a moment."""
         if self._server is None or not _is_dead(self._server, error):
-            return errors.from_transport(error, message=self._sentence(error))
+            return from_transport(error, message=self._sentence(error))
         reason = self._server.failure() or "the embedded server ended"
-        return errors.from_transport(error, errors.SandboxLostError, reason)
+        return from_transport(error, errors.SandboxLostError, reason)
 
     def _sentence(self, error: httpx.RequestError) -> str:
         """Say what *error* is, and where nobody answered."""

@@ -18,14 +18,16 @@ from collections.abc import (
     Iterable,
 )
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any, BinaryIO, Generic, Protocol, TypeVar, TypeVarTuple
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, TypeVarTuple
 
+from ._body import Body
 from ._loops import in_trio
 
 if TYPE_CHECKING:
     import httpx
 
     from ._connection import Connection
+    from ._retry import RetryPolicy
 
 __all__ = [
     "CLEANUP_SECONDS",
@@ -60,25 +62,6 @@ _BLOCKING_CHUNK = 64 * 1024
 _ASYNC_CHUNK = 256 * 1024
 
 
-class Body:
-    """A request's body, read from *file* while it is sent; at most *size* bytes of it."""
-
-    def __init__(self, file: BinaryIO, size: int) -> None:
-        self._file = file
-        self._size = self._left = size
-
-    def rewind(self) -> None:
-        """Begin again, for another attempt."""
-        self._file.seek(0)
-        self._left = self._size
-
-    def read(self, limit: int) -> bytes:
-        """Read the next chunk; nothing when the declared size is reached."""
-        chunk = self._file.read(min(limit, self._left))
-        self._left -= len(chunk)
-        return chunk
-
-
 class Incoming:
     """A successful answer whose body is still on its way."""
 
@@ -105,6 +88,11 @@ class IO(Protocol):
     @property
     def timeout(self) -> float:
         """Seconds that one request may take."""
+        ...
+
+    @property
+    def policy(self) -> RetryPolicy:
+        """How often what was cut is begun again, or gone on with."""
         ...
 
     def alone(self) -> AbstractAsyncContextManager[None]:
@@ -135,8 +123,11 @@ class IO(Protocol):
         """Do nothing for *seconds*."""
         ...
 
-    async def call(self, function: Callable[[*Ts], T], *args: *Ts) -> T:
-        """Call a *function* that waits for this machine, such as for its disk."""
+    async def call(self, function: Callable[[*Ts], T], *args: *Ts, abandon: bool = False) -> T:
+        """Call a *function* that waits for this machine, such as for its disk.
+
+        Cancelled, one to *abandon* is left to itself: it may wait for ever.
+        """
         ...
 
     async def outlive(self, cleanup: Cleanup, seconds: float) -> None:
@@ -182,6 +173,7 @@ class BlockingIO:
         self.connection = connection
         self.profile = connection.profile
         self.timeout = connection.timeout
+        self.policy = connection.policy
         self._client = client
 
     @asynccontextmanager
@@ -215,7 +207,7 @@ class BlockingIO:
     async def sleep(self, seconds: float) -> None:
         time.sleep(seconds)  # noqa: ASYNC251 - async in name only
 
-    async def call(self, function: Callable[[*Ts], T], *args: *Ts) -> T:
+    async def call(self, function: Callable[[*Ts], T], *args: *Ts, abandon: bool = False) -> T:
         return function(*args)
 
     async def outlive(self, cleanup: Cleanup, seconds: float) -> None:
@@ -234,6 +226,7 @@ class AsyncIO:
         self.connection = connection
         self.profile = connection.profile
         self.timeout = connection.timeout
+        self.policy = connection.policy
         self._client = client
 
     @asynccontextmanager
@@ -263,10 +256,14 @@ class AsyncIO:
         request = self.connection.addressed(request)
         if live:
             request = request | {"timeout": _while_it_lives(self.timeout)}
+        from ._incoming import gathered
+
         async with _faults(self), self._client.stream(**request) as response:
             if not response.is_success:
                 await response.aread()
-            chunks = response.aiter_bytes(None if live else _ASYNC_CHUNK)
+            chunks = response.aiter_bytes()
+            if not live:
+                chunks = gathered(chunks, _ASYNC_CHUNK)
             try:
                 yield Incoming(_succeeded(response), chunks)
             finally:
@@ -277,10 +274,10 @@ class AsyncIO:
 
         await anyio.sleep(seconds)
 
-    async def call(self, function: Callable[[*Ts], T], *args: *Ts) -> T:
+    async def call(self, function: Callable[[*Ts], T], *args: *Ts, abandon: bool = False) -> T:
         import anyio.to_thread
 
-        return await anyio.to_thread.run_sync(function, *args)
+        return await anyio.to_thread.run_sync(function, *args, abandon_on_cancel=abandon)
 
     async def outlive(self, cleanup: Cleanup, seconds: float) -> None:
         import anyio
@@ -328,7 +325,7 @@ class _faults:
 
 def _succeeded(response: httpx.Response) -> httpx.Response:
     if not response.is_success:
-        from .errors import from_answer
+        from ._answers import from_answer
 
         raise from_answer(response)
     return response
@@ -337,12 +334,17 @@ def _succeeded(response: httpx.Response) -> httpx.Response:
 def _blocking_chunks(body: Body) -> Generator[bytes]:
     while chunk := body.read(_BLOCKING_CHUNK):
         yield chunk
+        body.tell_sent()
 
 
 def _reading(body: Body) -> Callable[[], Awaitable[bytes]]:
     import anyio.to_thread
 
-    return lambda: anyio.to_thread.run_sync(body.read, _ASYNC_CHUNK)
+    async def read() -> bytes:
+        body.tell_sent()
+        return await anyio.to_thread.run_sync(body.read, _ASYNC_CHUNK)
+
+    return read
 
 
 def _while_it_lives(timeout: float) -> httpx.Timeout:

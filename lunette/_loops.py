@@ -17,7 +17,10 @@ _WORDS = {
     "__exit__": ("`with`", "write `async with`"),
     "__iter__": ("`for`", "write `async for`"),
     "chunks": ("chunks()", "iterate over achunks() by `async for`"),
+    "iter_bytes": ("iter_bytes()", "iterate over aiter_bytes() by `async for`"),
     "lines": ("lines()", "iterate over alines() by `async for`"),
+    "readall": ("a file of open()", "await aopen()"),
+    "readinto": ("a file of open()", "await aopen()"),
 }
 
 

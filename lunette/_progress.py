@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lunette_api.models import Progress
 
-__all__ = ["LOOK_SECONDS", "Report", "ShowProgress", "shown"]
+__all__ = [
+    "LOOK_SECONDS",
+    "Advance",
+    "Report",
+    "ShowProgress",
+    "ShowTransfer",
+    "shown",
+    "transferring",
+]
 
 ShowProgress = bool | Callable[[int, int], object]
 """`True` for a bar of tqdm's, or a function that is told the bytes done and in all."""
 
+ShowTransfer = bool | Callable[[int, int | None], object]
+"""The same of a transfer, of which nobody may know how many bytes there are in all."""
+
+Advance = Callable[[int, int | None], None]
 Report = Callable[["Progress"], None]
 
 # As often as a server is asked for something to show.
@@ -27,13 +39,34 @@ def shown(progress: ShowProgress) -> Generator[Report | None]:
         tell = progress
         yield lambda found: _tell(tell, found)
     elif progress:
-        bar = _Bar()
-        try:
-            yield bar.show
-        finally:
-            bar.close()
+        with closing(_Bar()) as bar:
+            yield bar.follow
     else:
         yield None
+
+
+@contextmanager
+def transferring(progress: ShowTransfer, what: str) -> Generator[Advance]:
+    """Yield what is to be told how far a transfer is; what comes again is not told again."""
+    if callable(progress):
+        yield _forwards(progress)
+    elif progress:
+        with closing(_Bar()) as bar:
+            yield _forwards(lambda done, total: bar.show(what, done, total))
+    else:
+        yield lambda done, total: None
+
+
+def _forwards(tell: Callable[[int, int | None], object]) -> Advance:
+    last: tuple[int, int | None] = (-1, None)
+
+    def advance(done: int, total: int | None) -> None:
+        nonlocal last
+        if done >= last[0] and (done, total) != last:
+            last = done, total
+            tell(done, total)
+
+    return advance
 
 
 def _tell(tell: Callable[[int, int], object], found: Progress) -> None:
@@ -48,16 +81,19 @@ class _Bar:
         self._bar: Any = None
         self._stage = ""
 
-    def show(self, found: Progress) -> None:
-        if self._bar is None or found.stage.value != self._stage:
+    def follow(self, found: Progress) -> None:
+        self.show(found.stage.value, found.done, found.total)
+        self._bar.refresh()
+
+    def show(self, stage: str, done: int, total: int | None) -> None:
+        if self._bar is None or stage != self._stage:
             self.close()
-            self._stage = found.stage.value
+            self._stage = stage
             self._bar = self._kind(
                 desc=self._stage, unit="B", unit_scale=True, unit_divisor=1024, leave=False
             )
-        self._bar.total = found.total or None
-        self._bar.n = found.done
-        self._bar.refresh()
+        self._bar.total = total or None
+        self._bar.update(done - self._bar.n)
 
     def close(self) -> None:
         if self._bar is not None:

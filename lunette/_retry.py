@@ -23,7 +23,7 @@ from attrs.validators import ge, gt
 from . import errors
 from ._io import IO, Body, Cleanup, Incoming, Profile, Request
 
-__all__ = ["RetryPolicy", "Retrying", "may_have_acted"]
+__all__ = ["Resuming", "RetryPolicy", "Retrying", "may_have_acted"]
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -66,6 +66,9 @@ class RetryPolicy:
     Only what cannot do anything twice is repeated: GET, PUT and DELETE, commands (which have a key
     by which the server knows them again), what a server refused by 429, and what was never sent
     since no connection was made.
+
+    An upload or a download that was cut goes on where it was. What counts is how often and for how
+    long nothing has come of it: whenever something has, attempts and deadline begin anew.
     """
 
     attempts: int = field(default=6, validator=ge(1))
@@ -87,8 +90,8 @@ class Retrying:
     def __init__(self, io: IO, policy: RetryPolicy, *, bound: float | None = None) -> None:
         self.profile = io.profile
         self.timeout: float = io.timeout if bound is None else min(io.timeout, bound)
+        self.policy = policy
         self._io = io
-        self._policy = policy
         self._is_bound = bound is not None
 
     def alone(self) -> AbstractAsyncContextManager[None]:
@@ -134,16 +137,16 @@ class Retrying:
 
     def _attempts(self, request: Request, begun: float) -> _Attempts:
         start = begun if self._is_bound else time.monotonic()
-        return _Attempts(self._policy, self.profile, request, start + self._policy.deadline)
+        return _Attempts(self.policy, self.profile, request, start + self.policy.deadline)
 
     async def sleep(self, seconds: float) -> None:
         await self._io.sleep(seconds)
 
-    async def call(self, function: Callable[[*Ts], T], *args: *Ts) -> T:
-        return await self._io.call(function, *args)
+    async def call(self, function: Callable[[*Ts], T], *args: *Ts, abandon: bool = False) -> T:
+        return await self._io.call(function, *args, abandon=abandon)
 
     async def outlive(self, cleanup: Cleanup, seconds: float) -> None:
-        policy = evolve(self._policy, deadline=min(self._policy.deadline, seconds))
+        policy = evolve(self.policy, deadline=min(self.policy.deadline, seconds))
 
         async def soon(io: IO) -> None:
             await cleanup(Retrying(io, policy, bound=seconds))
@@ -155,6 +158,51 @@ def _held_back(request: Request) -> float:
     """Return the seconds for which *request* allows its answer to be held back."""
     preferred = _WAIT.search(request.get("headers", {}).get("Prefer", ""))
     return float(preferred[1] if preferred else request.get("params", {}).get("wait", 0))
+
+
+def _may_pass(error: errors.LunetteError) -> bool:
+    """Whether the same may go well later."""
+    if isinstance(error, errors.APIError):
+        return error.status_code in _LATER and error.code not in _FINAL
+    return isinstance(error, errors.TransportError)
+
+
+class Resuming:
+    """How often a transfer that was cut goes on: as often as *policy* says, which begins anew
+    whenever something has come.
+    """
+
+    def __init__(self, policy: RetryPolicy) -> None:
+        self._policy = policy
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """Take note that something has come."""
+        self._failed = 0
+        self._until: float | None = None
+
+    def may_go_on(self, error: errors.LunetteError) -> bool:
+        """Whether *error* is a cut; what was never sent is none, since that was tried again."""
+        if isinstance(error, (errors.SandboxDestroyedError, *_NEVER_MADE)):
+            return False
+        return self._policy.attempts > 1 and _may_pass(error)
+
+    def pause_after(self, error: errors.LunetteError, *, progress: bool) -> float | None:
+        """Return the seconds until it goes on, or None if it does not."""
+        if not self.may_go_on(error):
+            return None
+        retry_after = error.retry_after if isinstance(error, errors.APIError) else None
+        if progress:
+            self.begin_anew()
+            return retry_after or 0.0
+        self._failed += 1
+        if self._failed >= self._policy.attempts:
+            return None
+        now = time.monotonic()
+        if self._until is None:
+            self._until = now + self._policy.deadline
+        pause = self._policy.pause(self._failed, retry_after)
+        return pause if now + pause < self._until else None
 
 
 class _Attempts:
@@ -205,11 +253,10 @@ class _Attempts:
             return False
         if isinstance(error, _NEVER_MADE):
             return True
-        if isinstance(error, errors.APIError):
-            if error.status_code == 429:  # refused, so that nothing was done
-                return self._is_idempotent or not self._profile.published
-            return error.status_code in _LATER and error.code not in _FINAL and self._is_idempotent
-        return isinstance(error, errors.TransportError) and self._is_idempotent
+        if isinstance(error, errors.APIError) and error.status_code == 429:
+            # Refused, so that nothing was done.
+            return self._is_idempotent or not self._profile.published
+        return _may_pass(error) and self._is_idempotent
 
     @property
     def _is_idempotent(self) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+from ._cli_files import add_file_commands
 from ._cli_images import images_application
 from ._cli_processes import add_process_commands
 
@@ -62,6 +63,7 @@ def _application() -> "typer.Typer":
         """Code sandboxes: on this machine, on your server, on a fleet."""
 
     add_process_commands(application)
+    add_file_commands(application)
 
     @application.command()
     def serve(

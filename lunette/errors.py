@@ -4,10 +4,12 @@
   · APIError (httpx.HTTPStatusError): the server answered, and the answer is no success
     + AuthenticationError: the key is missing or wrong
     + RateLimitError: the server has too much to do; `retry_after` says when to come back
-    + SandboxFileNotFoundError (FileNotFoundError)
-    + SandboxPermissionError (PermissionError)
-    + SandboxIsADirectoryError (IsADirectoryError)
-    + SandboxNotADirectoryError (NotADirectoryError)
+    + SandboxFileError (OSError): of a file; `errno` is ENOTEMPTY, ESTALE (it changed), ENOSPC, ...
+      - SandboxFileNotFoundError (FileNotFoundError)
+      - SandboxFileExistsError (FileExistsError)
+      - SandboxPermissionError (PermissionError)
+      - SandboxIsADirectoryError (IsADirectoryError)
+      - SandboxNotADirectoryError (NotADirectoryError)
     + ProcessInputClosedError (BrokenPipeError): nobody reads what is written to a process
   · TransportError (httpx.TransportError): no answer; it is the httpx error of its kind too
     + RequestTimeoutError (httpx.TimeoutException)
@@ -42,12 +44,11 @@ import errno
 import os
 import subprocess
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import httpx
 
-from ._problem import describe, read_problem, seconds_of
+from ._problem import read_problem, seconds_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -76,6 +77,8 @@ __all__ = [
     "SandboxDestroyedError",
     "SandboxExpiredError",
     "SandboxFailedError",
+    "SandboxFileError",
+    "SandboxFileExistsError",
     "SandboxFileNotFoundError",
     "SandboxIsADirectoryError",
     "SandboxLostError",
@@ -87,9 +90,6 @@ __all__ = [
     "ServiceError",
     "TransportError",
     "VersionError",
-    "file_not_found",
-    "from_answer",
-    "from_transport",
 ]
 
 
@@ -232,10 +232,12 @@ class APIError(LunetteError, httpx.HTTPStatusError):
         """Take what a subclass needs of the server's *problem*."""
 
     def __reduce__(self) -> tuple[Any, ...]:
+        from ._answers import thaw_answer
+
         # The request is rebuilt from its method and URL: its headers carry the API key.
         request, response = self.request, self.response
         parts = (request.method, str(request.url), response.status_code, response.headers.raw)
-        return _thaw_answer, (_kind(self), str(self.args[0]), *parts, response.content)
+        return thaw_answer, (_kind(self), str(self.args[0]), *parts, response.content)
 
 
 class AuthenticationError(APIError):
@@ -246,47 +248,76 @@ class RateLimitError(APIError):
     """The server has too much to do, or this key asks too often; nothing was done."""
 
 
-class _FileError(APIError):
-    """What the three-part errors of the operating system say, about a file in a sandbox."""
+_OTHER = errno.EIO  # in a class that declares `errno` the module is out of sight
 
-    _errno: ClassVar[int]
 
-    # OSError's own, which every subclass has; declared for type checkers.
+class SandboxFileError(APIError, OSError):
+    """A file of a sandbox, or its way in or out, is not as it must be; `errno` says what it is."""
+
+    _errno: ClassVar[int] = _OTHER
+
+    # OSError's own, declared for type checkers.
     errno: int | None
     strerror: str | None
     filename: Any
 
     def _describe(self, problem: Mapping[str, Any]) -> None:
-        self.errno = self._errno
-        self.strerror = os.strerror(self._errno)
+        self.errno, words = _MEANINGS.get(str(self.code), (self._errno, None))
+        self.strerror = words or os.strerror(self.errno)
         self.filename = problem.get("path") or self.response.request.url.params.get("path")
 
     def __str__(self) -> str:
-        return f"[Errno {self.errno}] {self.strerror}: {self.filename!r} (in the sandbox)"
+        which = "" if self.filename is None else f": {self.filename!r}"
+        return f"[Errno {self.errno}] {self.strerror}{which} (in the sandbox)"
 
 
-class SandboxFileNotFoundError(_FileError, FileNotFoundError):
+class SandboxFileNotFoundError(SandboxFileError, FileNotFoundError):
     """There is no such file or directory in the sandbox."""
 
     _errno = errno.ENOENT
 
 
-class SandboxPermissionError(_FileError, PermissionError):
+class SandboxFileExistsError(SandboxFileError, FileExistsError):
+    """There is a file or directory of this name in the sandbox already."""
+
+    _errno = errno.EEXIST
+
+
+class SandboxPermissionError(SandboxFileError, PermissionError):
     """The sandbox's user may not do this to that file."""
 
     _errno = errno.EACCES
 
 
-class SandboxIsADirectoryError(_FileError, IsADirectoryError):
+class SandboxIsADirectoryError(SandboxFileError, IsADirectoryError):
     """The path in the sandbox is a directory."""
 
     _errno = errno.EISDIR
 
 
-class SandboxNotADirectoryError(_FileError, NotADirectoryError):
+class SandboxNotADirectoryError(SandboxFileError, NotADirectoryError):
     """A part of the path in the sandbox is no directory."""
 
     _errno = errno.ENOTDIR
+
+
+# What has no class of Python's own, and words where those of the errno would mislead.
+_MEANINGS: Mapping[str, tuple[int, str | None]] = {
+    "archive_not_found": (errno.EIO, "The transfer is over, or was given up"),
+    "digest_mismatch": (errno.EIO, "What arrived is not what was sent"),
+    "directory_not_empty": (errno.ENOTEMPTY, None),
+    "file_busy": (errno.EBUSY, None),
+    "file_changed": (errno.ESTALE, "Changed while it was read"),
+    "file_too_large": (errno.EFBIG, None),
+    "invalid_request": (errno.EINVAL, None),
+    "listing_too_large": (errno.EOVERFLOW, "Too many files to list"),
+    "no_space": (errno.ENOSPC, None),
+    "not_a_regular_file": (errno.EINVAL, "Not a regular file"),
+    "precondition_failed": (errno.ESTALE, "Changed while it was read"),
+    "range_not_satisfiable": (errno.EIO, "There are no such bytes"),
+    "upload_gap": (errno.EIO, "Bytes before these are missing"),
+    "upload_not_found": (errno.EIO, "The transfer is over, or was given up"),
+}
 
 
 class ProcessInputClosedError(APIError, BrokenPipeError):
@@ -308,92 +339,13 @@ class TransportError(LunetteError, httpx.TransportError):
     """No answer came; each is the httpx error of its kind too, such as `httpx.ConnectError`."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _thaw_transport, (_kind(self), _httpx_kind(self), str(self))
+        from ._answers import thaw_transport
+
+        return thaw_transport, (_kind(self), _httpx_kind(self), str(self))
 
 
 class RequestTimeoutError(TransportError, httpx.TimeoutException):
     """One HTTP request took longer than the client's timeout."""
-
-
-_BY_CODE: Mapping[str, type[LunetteError]] = {
-    "file_not_found": SandboxFileNotFoundError,
-    "image_in_use": ImageError,
-    "image_not_found": ImageNotFoundError,
-    "input_closed": ProcessInputClosedError,
-    "invalid_image": ImageError,
-    "invalid_service": ServiceError,
-    "is_a_directory": SandboxIsADirectoryError,
-    "not_a_directory": SandboxNotADirectoryError,
-    "not_supported": NotSupportedError,
-    "outcome_expired": OutcomeExpiredError,
-    "permission_denied": SandboxPermissionError,
-    "process_not_found": ProcessNotFoundError,
-    "registry_denied": ImageError,
-    "registry_error": ImageError,
-    "sandbox_destroyed": SandboxDestroyedError,
-    "sandbox_expired": SandboxExpiredError,
-    "sandbox_failed": SandboxFailedError,
-    "sandbox_lost": SandboxLostError,
-    "sandbox_not_found": SandboxNotFoundError,
-    "sandbox_out_of_memory": SandboxOutOfMemoryError,
-    "sandbox_stopped": SandboxStoppedError,
-    "unsupported_api_version": VersionError,
-}
-_BY_STATUS: Mapping[int, type[LunetteError]] = {401: AuthenticationError, 429: RateLimitError}
-
-
-def from_answer(response: httpx.Response, message: str | None = None) -> APIError:
-    """Make the error that *response* means; its body must have been read."""
-    problem = read_problem(response)
-    kind = _BY_CODE.get(str(problem.get("code")), APIError)
-    kind = _BY_STATUS.get(response.status_code, kind)
-    return _answer(kind, message or describe(response, problem), response)
-
-
-def file_not_found(response: httpx.Response) -> APIError:
-    """Make the error of a missing file whose answer has no code that says so."""
-    return _answer(SandboxFileNotFoundError, describe(response, read_problem(response)), response)
-
-
-def from_transport(
-    error: httpx.RequestError, kind: type[LunetteError] | None = None, message: str = ""
-) -> LunetteError:
-    """Make our error of the same httpx kind as *error*."""
-    timed_out = isinstance(error, httpx.TimeoutException)
-    kind = kind or (RequestTimeoutError if timed_out else TransportError)
-    ours = _transport(kind, type(error), message or str(error) or type(error).__name__)
-    with suppress(RuntimeError):  # httpx's way to say that it has none
-        ours.request = error.request
-    return ours
-
-
-def _answer(kind: type[LunetteError], message: str, response: httpx.Response) -> APIError:
-    return cast("type[APIError]", _also(kind, APIError))(message, response=response)
-
-
-def _transport(
-    kind: type[LunetteError], httpx_kind: type[httpx.RequestError], message: str
-) -> TransportError:
-    return cast("type[TransportError]", _also(kind, TransportError, httpx_kind))(message)
-
-
-_combined: dict[tuple[type[Exception], ...], type[LunetteError]] = {}
-
-
-def _also(kind: type[LunetteError], *others: type[Exception]) -> type[LunetteError]:
-    """Return the class that is *kind* and all *others*, known to its readers as *kind*."""
-    if (kind, *others) not in _combined:
-        _combined[kind, *others] = _combine(kind, others)
-    return _combined[kind, *others]
-
-
-def _combine(kind: type[LunetteError], others: tuple[type[Exception], ...]) -> type[LunetteError]:
-    more = [other for other in others if not issubclass(kind, other)]
-    more = [c for c in more if not any(o is not c and issubclass(o, c) for o in more)]
-    if not more:
-        return kind
-    names = {"__module__": kind.__module__, "__qualname__": kind.__qualname__}
-    return cast("type[LunetteError]", type(kind.__name__, (kind, *more), names))
 
 
 def _kind(error: LunetteError) -> type[LunetteError]:
@@ -404,23 +356,3 @@ def _kind(error: LunetteError) -> type[LunetteError]:
 
 def _httpx_kind(error: LunetteError) -> type[httpx.RequestError]:
     return next(c for c in type(error).__mro__ if c.__module__.startswith("httpx"))
-
-
-def _thaw_answer(
-    kind: type[LunetteError],
-    message: str,
-    method: str,
-    url: str,
-    status: int,
-    headers: list[tuple[bytes, bytes]],
-    content: bytes,
-) -> APIError:
-    # The content was decoded when it came, so its headers must not say otherwise.
-    kept = [(key, value) for key, value in headers if key.lower() != b"content-encoding"]
-    request = httpx.Request(method, url)
-    return _answer(
-        kind, message, httpx.Response(status, headers=kept, content=content, request=request)
-    )
-
-
-_thaw_transport = _transport

@@ -5,11 +5,19 @@ from __future__ import annotations
 import base64
 from collections.abc import Generator, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from attrs import Factory, field, frozen
 
-__all__ = ["ExecResult", "ImageInfo", "ProcessInfo", "SandboxInfo", "StopFailure", "StopResult"]
+__all__ = [
+    "ExecResult",
+    "FileInfo",
+    "ImageInfo",
+    "ProcessInfo",
+    "SandboxInfo",
+    "StopFailure",
+    "StopResult",
+]
 
 
 def _is_zero(result: ExecResult) -> bool:
@@ -54,6 +62,42 @@ class ExecResult:
 
 def _exact(text: str, encoded: str | None) -> bytes:
     return text.encode() if encoded is None else base64.b64decode(encoded)
+
+
+@frozen(kw_only=True)
+class FileInfo:
+    """What a file or a directory of a sandbox is.
+
+    *path* is absolute, with no symbolic link in its directory. *size* is in bytes, *mode* the
+    permissions, *mtime* the time of the last change in seconds since 1970; *target* is where a
+    symbolic link points. In names that are not UTF-8, `os.fsencode` finds the bytes.
+    """
+
+    path: str
+    type: Literal["file", "directory", "symlink", "other"]
+    size: int
+    mode: int
+    mtime: float
+    uid: int
+    gid: int
+    target: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The last part of the path."""
+        return self.path.rpartition("/")[2]
+
+    def is_file(self) -> bool:
+        """Whether it is a regular file."""
+        return self.type == "file"
+
+    def is_dir(self) -> bool:
+        """Whether it is a directory."""
+        return self.type == "directory"
+
+    def is_symlink(self) -> bool:
+        """Whether it is a symbolic link."""
+        return self.type == "symlink"
 
 
 @frozen(kw_only=True)

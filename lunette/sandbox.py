@@ -6,20 +6,24 @@ import atexit
 import logging
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from functools import cache
-from os import PathLike
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, cast
 
 from ._connector import Link
 from ._io import DONE
 from ._loops import warn_awaited
-from ._operations import commands, files, processes, sandboxes
+from ._operations import commands, processes, sandboxes, transfers
+from ._operations._sources import refuse_awaited
 from .errors import LunetteError, SandboxDestroyedError
 from .files import Files
 from .process import Process
 from .results import ExecResult
 
 if TYPE_CHECKING:
+    from ._operations._paths import RemotePath
+    from ._operations._sources import LocalSource
+    from ._operations._targets import LocalTarget
+    from ._progress import ShowTransfer
     from .client import LunetteClient
     from .process import Pipe
     from .results import ProcessInfo
@@ -248,21 +252,144 @@ class Sandbox:
         started = await self._link.arun(processes.find, self.sandbox_id, process_id)
         return Process(self._link, started)
 
-    def upload(self, local_path: str | PathLike[str], remote_path: str) -> None:
-        """Copy a file of this machine into the sandbox; missing directories there are made."""
-        self._link.run(files.upload, self.sandbox_id, local_path, remote_path)
+    def upload(
+        self,
+        local_path: LocalSource,
+        remote_path: RemotePath,
+        *,
+        mode: int | None = None,
+        ignore: str | Sequence[str] | None = None,
+        progress: ShowTransfer = False,
+    ) -> None:
+        """Copy a file or a directory of this machine into the sandbox, whole or not at all.
 
-    async def aupload(self, local_path: str | PathLike[str], remote_path: str) -> None:
-        """Copy a file of this machine into the sandbox; missing directories there are made."""
-        await self._link.arun(files.upload, self.sandbox_id, local_path, remote_path)
+        *local_path* is a path, a binary file that is open (what comes from where it is), bytes, or
+        an iterator of bytes; for `aupload` also an asynchronous one. Missing directories are made,
+        and a file that is there is replaced at once. Of a directory, what is in it comes into
+        *remote_path*: as `shutil.copytree(..., dirs_exist_ok=True)`, with what is there already.
 
-    def download(self, remote_path: str, local_path: str | PathLike[str]) -> None:
-        """Copy a file of the sandbox to this machine, whole or not at all."""
-        self._link.run(files.download, self.sandbox_id, remote_path, local_path)
+        *mode* are the permissions of a file, such as 0o755. Without it, a program stays one, a file
+        that is there keeps its own, and a new one has 0644. *ignore* are lines of a `.gitignore`
+        that say what of a directory stays here. *progress* is True for a bar (which needs the extra
+        `progress`), or called with the bytes done and in all, None where nobody knows how many.
 
-    async def adownload(self, remote_path: str, local_path: str | PathLike[str]) -> None:
-        """Copy a file of the sandbox to this machine, whole or not at all."""
-        await self._link.arun(files.download, self.sandbox_id, remote_path, local_path)
+        It goes on after a connection was cut, as often as the client's `RetryPolicy` allows without
+        anything having come. A file that changes while it is read is an OSError (ESTALE).
+        """
+        refuse_awaited(local_path)
+        self._link.run(
+            transfers.upload,
+            self.sandbox_id,
+            local_path,
+            remote_path,
+            mode=mode,
+            ignore=ignore,
+            progress=progress,
+        )
+
+    async def aupload(
+        self,
+        local_path: LocalSource,
+        remote_path: RemotePath,
+        *,
+        mode: int | None = None,
+        ignore: str | Sequence[str] | None = None,
+        progress: ShowTransfer = False,
+    ) -> None:
+        """Copy a file or a directory of this machine into the sandbox, whole or not at all.
+
+        *local_path* is a path, a binary file that is open (what comes from where it is), bytes, or
+        an iterator of bytes; for `aupload` also an asynchronous one. Missing directories are made,
+        and a file that is there is replaced at once. Of a directory, what is in it comes into
+        *remote_path*: as `shutil.copytree(..., dirs_exist_ok=True)`, with what is there already.
+
+        *mode* are the permissions of a file, such as 0o755. Without it, a program stays one, a file
+        that is there keeps its own, and a new one has 0644. *ignore* are lines of a `.gitignore`
+        that say what of a directory stays here. *progress* is True for a bar (which needs the extra
+        `progress`), or called with the bytes done and in all, None where nobody knows how many.
+
+        It goes on after a connection was cut, as often as the client's `RetryPolicy` allows without
+        anything having come. A file that changes while it is read is an OSError (ESTALE).
+        """
+        await self._link.arun(
+            transfers.upload,
+            self.sandbox_id,
+            local_path,
+            remote_path,
+            mode=mode,
+            ignore=ignore,
+            progress=progress,
+        )
+
+    def download(
+        self,
+        remote_path: RemotePath,
+        local_path: LocalTarget,
+        *,
+        mode: int | None = None,
+        ignore: str | Sequence[str] | None = None,
+        progress: ShowTransfer = False,
+    ) -> None:
+        """Copy a file or a directory of the sandbox to this machine, whole or not at all.
+
+        *local_path* is a path, or a binary file that is open, which is written to from where it is.
+        Missing directories are made, and a file that is there is replaced at once. Of a directory,
+        what is in it comes into *local_path*: as `shutil.copytree(..., dirs_exist_ok=True)`, with
+        what is there already; links that lead out of it are left out.
+
+        *mode* are the permissions of a file, such as 0o644. Without it, one that is there keeps its
+        own. *ignore* are lines of a `.gitignore` that say what of a directory stays there.
+        *progress* is True for a bar (which needs the extra `progress`), or called with the bytes
+        done and in all, None where nobody knows how many.
+
+        It goes on after a connection was cut, as often as the client's `RetryPolicy` allows without
+        anything having come. A file that changes meanwhile is read again from its beginning, where
+        it can be written so; else, or if it never rests, it is an OSError (ESTALE).
+        """
+        self._link.run(
+            transfers.download,
+            self.sandbox_id,
+            remote_path,
+            local_path,
+            mode=mode,
+            ignore=ignore,
+            progress=progress,
+        )
+
+    async def adownload(
+        self,
+        remote_path: RemotePath,
+        local_path: LocalTarget,
+        *,
+        mode: int | None = None,
+        ignore: str | Sequence[str] | None = None,
+        progress: ShowTransfer = False,
+    ) -> None:
+        """Copy a file or a directory of the sandbox to this machine, whole or not at all.
+
+        *local_path* is a path, or a binary file that is open, which is written to from where it is.
+        Missing directories are made, and a file that is there is replaced at once. Of a directory,
+        what is in it comes into *local_path*: as `shutil.copytree(..., dirs_exist_ok=True)`, with
+        what is there already; links that lead out of it are left out.
+
+        *mode* are the permissions of a file, such as 0o644. Without it, one that is there keeps its
+        own. *ignore* are lines of a `.gitignore` that say what of a directory stays there.
+        *progress* is True for a bar (which needs the extra `progress`), or called with the bytes
+        done and in all, None where nobody knows how many.
+
+        It goes on after a connection was cut, as often as the client's `RetryPolicy` allows without
+        anything having come. A file that changes meanwhile is read again from its beginning, where
+        it can be written so; else, or if it never rests, it is an OSError (ESTALE).
+        """
+        await self._link.arun(
+            transfers.download,
+            self.sandbox_id,
+            remote_path,
+            local_path,
+            mode=mode,
+            ignore=ignore,
+            progress=progress,
+        )
 
     def destroy(self) -> Awaitable[None]:
         """Destroy the sandbox with all that is in it; once more is no error."""

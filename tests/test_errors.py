@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import pickle
 import subprocess
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 
 import lunette
 from lunette import errors
+from lunette._answers import from_answer, from_transport
 from lunette.results import ExecResult
 
 REQUEST = httpx.Request(
@@ -20,9 +22,9 @@ def answer(status: int, **problem: Any) -> httpx.Response:
     return httpx.Response(status, json=problem, request=REQUEST)
 
 
-def from_code(status: int, code: str) -> errors.APIError:
-    response = answer(status, code=code, detail="the detail", request_id="r1")
-    return errors.from_answer(response)
+def from_code(status: int, code: str, **more: Any) -> errors.APIError:
+    response = answer(status, code=code, detail="the detail", request_id="r1", **more)
+    return from_answer(response)
 
 
 KINDS = [
@@ -36,6 +38,7 @@ KINDS = [
     (409, "image_in_use", errors.ImageError, errors.LunetteError),
     (422, "invalid_image", errors.ImageError, errors.LunetteError),
     (502, "registry_error", errors.ImageError, errors.LunetteError),
+    (409, "file_exists", errors.SandboxFileExistsError, FileExistsError),
     (409, "is_a_directory", errors.SandboxIsADirectoryError, IsADirectoryError),
     (409, "not_a_directory", errors.SandboxNotADirectoryError, NotADirectoryError),
     (400, "unsupported_api_version", errors.VersionError, errors.LunetteError),
@@ -54,6 +57,25 @@ KINDS = [
     (422, "invalid_service", errors.ServiceError, ValueError),
     (422, "not_supported", errors.NotSupportedError, errors.LunetteError),
     (503, "no_capacity", errors.APIError, errors.APIError),
+    (422, "invalid_request", errors.APIError, errors.APIError),
+    (507, "no_space", errors.APIError, errors.APIError),
+]
+FILE_KINDS = [
+    (400, "digest_mismatch", errno.EIO),
+    (404, "archive_not_found", errno.EIO),
+    (404, "upload_not_found", errno.EIO),
+    (409, "directory_not_empty", errno.ENOTEMPTY),
+    (409, "file_busy", errno.EBUSY),
+    (409, "file_changed", errno.ESTALE),
+    (409, "file_exists", errno.EEXIST),
+    (409, "not_a_regular_file", errno.EINVAL),
+    (409, "upload_gap", errno.EIO),
+    (412, "precondition_failed", errno.ESTALE),
+    (413, "file_too_large", errno.EFBIG),
+    (413, "listing_too_large", errno.EOVERFLOW),
+    (416, "range_not_satisfiable", errno.EIO),
+    (422, "invalid_request", errno.EINVAL),
+    (507, "no_space", errno.ENOSPC),
 ]
 
 
@@ -76,9 +98,27 @@ def test_a_code_decides_what_an_answer_means(
     assert str(error) == "the detail (request r1)" or isinstance(error, OSError)
 
 
+@pytest.mark.parametrize(("status", "code", "number"), FILE_KINDS)
+def test_what_is_wrong_with_a_file_has_an_errno(status: int, code: str, number: int) -> None:
+    error = from_code(status, code, path="/w/a")
+    assert isinstance(error, errors.SandboxFileError)
+    assert isinstance(error, OSError)
+    assert (error.errno, error.filename, error.code) == (number, "/w/a", code)
+    assert str(error) == f"[Errno {number}] {error.strerror}: '/w/a' (in the sandbox)"
+
+
+def test_an_upload_whose_path_is_not_said() -> None:
+    request = httpx.Request("PATCH", "http://test/sandboxes/s1/uploads/u1?offset=0")
+    problem = {"code": "upload_not_found", "detail": "the detail"}
+    error = from_answer(httpx.Response(404, json=problem, request=request))
+    assert isinstance(error, errors.SandboxFileError)
+    assert error.filename is None
+    assert str(error).endswith("The transfer is over, or was given up (in the sandbox)")
+
+
 def test_an_html_page_keeps_its_status() -> None:
     page = httpx.Response(502, html="<h1>Bad\n Gateway</h1>", request=REQUEST)
-    error = errors.from_answer(page)
+    error = from_answer(page)
     assert type(error) is errors.APIError
     assert (error.status_code, error.code) == (502, None)
     assert str(error).endswith("not by a Lunette server: <h1>Bad Gateway</h1>")
@@ -88,7 +128,7 @@ def test_an_html_page_keeps_its_status() -> None:
     "body", [b"", b"[]", b"null", b"\xff", b'{"detail": "no code"}', b"[" * 100_000]
 )
 def test_an_answer_that_is_no_problem(body: bytes) -> None:
-    error = errors.from_answer(httpx.Response(500, content=body, request=REQUEST))
+    error = from_answer(httpx.Response(500, content=body, request=REQUEST))
     assert type(error) is errors.APIError
     assert "500" in str(error)
 
@@ -97,7 +137,7 @@ def test_file_errors_are_those_of_the_operating_system() -> None:
     error: Any = from_code(404, "file_not_found")
     assert (error.errno, error.strerror, error.filename) == (2, "No such file or directory", "/w/a")
     assert str(error) == "[Errno 2] No such file or directory: '/w/a' (in the sandbox)"
-    named: Any = errors.from_answer(answer(404, code="file_not_found", path="/w/b"))
+    named: Any = from_answer(answer(404, code="file_not_found", path="/w/b"))
     assert named.filename == "/w/b"
 
 
@@ -116,7 +156,7 @@ def test_file_errors_are_those_of_the_operating_system() -> None:
     ],
 )
 def test_no_answer_is_the_httpx_error_of_its_kind(kind: type[httpx.RequestError]) -> None:
-    error = errors.from_transport(kind("why", request=REQUEST))
+    error = from_transport(kind("why", request=REQUEST))
     assert isinstance(error, kind)
     assert isinstance(error, errors.TransportError)
     assert isinstance(error, httpx.HTTPError)
@@ -128,10 +168,11 @@ RESULT = ExecResult("out", "err", 3, signal=9, stdout_base64="b3V0")
 
 SAMPLES = [
     *(from_code(status, code) for status, code, _, _ in KINDS),
-    errors.from_answer(httpx.Response(502, html="<h1>", request=REQUEST)),
-    errors.from_transport(httpx.ReadTimeout("slow", request=REQUEST)),
-    errors.from_transport(httpx.ConnectError("refused")),
-    errors.from_transport(httpx.ReadError("cut"), errors.SandboxLostError, "it died"),
+    *(from_code(status, code, path="/w/b") for status, code, _ in FILE_KINDS),
+    from_answer(httpx.Response(502, html="<h1>", request=REQUEST)),
+    from_transport(httpx.ReadTimeout("slow", request=REQUEST)),
+    from_transport(httpx.ConnectError("refused")),
+    from_transport(httpx.ReadError("cut"), errors.SandboxLostError, "it died"),
     errors.AuthenticationError("no", response=answer(401)),
     errors.ClientClosedError("closed"),
     errors.EmbeddedServerError("no room"),
@@ -161,7 +202,16 @@ def test_every_error_survives_pickling_without_the_key(error: errors.LunetteErro
     assert type(copy) is type(error)
     assert str(copy) == str(error)
     assert b"s3cret" not in frozen
-    for name in ("status_code", "code", "detail", "request_id", "result", "filename", "errno"):
+    for name in (
+        "status_code",
+        "code",
+        "detail",
+        "request_id",
+        "result",
+        "filename",
+        "errno",
+        "strerror",
+    ):
         assert getattr(copy, name, None) == getattr(error, name, None)
     if isinstance(error, errors.APIError):
         assert isinstance(copy, errors.APIError)

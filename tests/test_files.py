@@ -140,6 +140,6 @@ def test_a_slow_disk_does_not_block_the_loop(sandbox: Sandbox, tmp_path: Path) -
         return real(*args, **kwargs)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("lunette._operations.files._open", lambda path: slow("rb"))
+        patch.setattr("lunette._operations._sources._open", lambda path: slow("rb"))
         asyncio.run(main())
     assert ticks > 10

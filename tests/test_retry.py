@@ -16,8 +16,9 @@ import pytest
 
 from lunette import RetryPolicy, errors
 from lunette import _retry as retry_module
+from lunette._answers import from_transport
 from lunette._io import Body, Incoming, run
-from lunette._retry import Retrying
+from lunette._retry import Resuming, Retrying
 
 from .operations.conftest import ScriptedIO
 
@@ -25,9 +26,9 @@ GET = {"method": "get", "url": "/x"}
 POST = {"method": "post", "url": "/x"}
 KEYED = {"method": "post", "url": "/x", "headers": {"Idempotency-Key": "k"}}
 OK = httpx.Response(200)
-CUT = errors.from_transport(httpx.ReadError("cut"))
-NEVER = errors.from_transport(httpx.ConnectError("refused"))
-LOST = errors.from_transport(httpx.ReadError("cut"), errors.SandboxLostError)
+CUT = from_transport(httpx.ReadError("cut"))
+NEVER = from_transport(httpx.ConnectError("refused"))
+LOST = from_transport(httpx.ReadError("cut"), errors.SandboxLostError)
 
 
 def answer(status: int, code: str | None = None, **headers: str) -> httpx.Response:
@@ -79,10 +80,10 @@ REPEATED = [
     (KEYED, CUT),
     ({"method": "put", "url": "/x"}, CUT),
     ({"method": "delete", "url": "/x"}, answer(504)),
-    (GET, errors.from_transport(httpx.ReadTimeout("slow"))),
-    (GET, errors.from_transport(httpx.RemoteProtocolError("half"))),
+    (GET, from_transport(httpx.ReadTimeout("slow"))),
+    (GET, from_transport(httpx.RemoteProtocolError("half"))),
     (POST, NEVER),
-    (POST, errors.from_transport(httpx.ConnectTimeout("slow"))),
+    (POST, from_transport(httpx.ConnectTimeout("slow"))),
     (GET, answer(502)),
     (KEYED, answer(503, "no_capacity")),
     (GET, answer(408)),
@@ -91,7 +92,7 @@ REPEATED = [
 ]
 FINAL = [
     (POST, CUT),
-    (POST, errors.from_transport(httpx.ReadTimeout("slow"))),
+    (POST, from_transport(httpx.ReadTimeout("slow"))),
     (POST, answer(502)),
     (POST, answer(503, "no_capacity")),
     (GET, answer(500)),
@@ -297,3 +298,24 @@ def test_a_policy_that_is_none(wrong: Any) -> None:
 
 def test_a_policy_is_a_value() -> None:
     assert pickle.loads(pickle.dumps(RetryPolicy(attempts=2))) == RetryPolicy(attempts=2)
+
+
+def test_a_transfer_goes_on_for_as_long_as_something_comes() -> None:
+    policy = RetryPolicy(attempts=3, first_delay=1, longest_delay=8)
+    resuming = Resuming(policy)
+    cut = from_transport(httpx.ReadError("cut"))
+    for _ in range(20):
+        assert resuming.pause_after(cut, progress=True) == 0
+    pauses = [resuming.pause_after(cut, progress=False) for _ in range(3)]
+    assert [pause is None for pause in pauses] == [False, False, True]
+    resuming.begin_anew()
+    assert resuming.pause_after(cut, progress=False) is not None
+
+
+def test_a_transfer_does_not_go_on_after_what_is_final() -> None:
+    resuming = Resuming(RetryPolicy())
+    for error in (httpx.ConnectError("no"), httpx.PoolTimeout("no")):
+        assert not resuming.may_go_on(from_transport(error))
+    cut = from_transport(httpx.ReadError("cut"))
+    assert not Resuming(RetryPolicy(attempts=1)).may_go_on(cut)
+    assert Resuming(RetryPolicy(deadline=0)).pause_after(cut, progress=False) is None

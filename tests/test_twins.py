@@ -15,9 +15,12 @@ VERBS = {
     Sandbox: "destroy download exec process processes start upload",
     Process: "chunks close_input kill lines poll resize result signal terminate write",
     Images: "list pull remove",
-    Files: "read_bytes read_text write_bytes write_text",
+    Files: (
+        "exists iter_bytes list mkdir move open read_bytes read_text remove stat write_bytes"
+        " write_text"
+    ),
 }
-ITERATED = [(Process, "chunks"), (Process, "lines")]
+ITERATED = [(Process, "chunks"), (Process, "lines"), (Files, "iter_bytes")]
 # It does nothing that could be awaited.
 SINGLE: dict[type, set[str]] = {Process: {"detach"}}
 PAIRS = [(owner, verb) for owner, verbs in VERBS.items() for verb in verbs.split()]

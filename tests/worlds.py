@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import io
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
 from typing import Any
@@ -43,7 +44,9 @@ class Facade:
         async def verb(value: Any) -> Any:
             if inspect.iscoroutine(value):
                 value = await value
-            return Facade(value, self._spelling) if isinstance(value, Sandbox | Process) else value
+            if isinstance(value, Sandbox | Process):
+                return Facade(value, self._spelling)
+            return FileFacade(value) if isinstance(value, io.IOBase) else value
 
         def called(*args: Any, **kwargs: Any) -> Any:
             value = function(*args, **kwargs)
@@ -51,6 +54,33 @@ class Facade:
             return _awaited(value) if is_iteration else verb(value)
 
         return called
+
+
+class FileFacade:
+    """An open file of Python's whose methods are awaited, as those of an `AsyncFile`."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._file, name)
+        if not callable(found):
+            return found
+
+        async def method(*args: Any) -> Any:
+            return found(*args)
+
+        return method
+
+    def __aiter__(self) -> AsyncGenerator[Any]:
+        return _awaited(self._file)
+
+    async def __aenter__(self) -> FileFacade:
+        self._file.__enter__()
+        return self
+
+    async def __aexit__(self, *error: Any) -> None:
+        self._file.__exit__(*error)
 
 
 async def _awaited(items: Any) -> AsyncGenerator[Any]:

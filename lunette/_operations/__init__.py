@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import httpx
 
 from .. import errors
+from .._answers import from_answer
 from .._io import CLEANUP_SECONDS, IO, Request
 from .._progress import LOOK_SECONDS, Report
 
@@ -76,4 +77,4 @@ def parsed(response: httpx.Response, parse: Callable[[Any], T]) -> T:
         return parse(response.json())
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         message = f"{response.status_code} from {response.url.path}, not by a Lunette server"
-        raise errors.from_answer(response, message) from error
+        raise from_answer(response, message) from error

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from .. import errors
+from .._answers import from_answer
 from .._io import IO, Request
 from . import parsed, seconds_to_wait
 from ._command import encodable
@@ -57,7 +58,7 @@ async def _put(io: IO, input: Input, piece: bytes, *, end: bool = False) -> None
     response = await io.send(_request(io, input, piece, end))
     taken = parsed(response, InputAccepted.from_dict).offset
     if was_sure and not input.taken <= taken <= input.taken + len(piece):
-        raise errors.from_answer(
+        raise from_answer(
             response,
             f"the standard input of process {input.process_id} is at {taken}, where"
             f" {input.taken} bytes were written: somebody else writes to it too",

@@ -18,6 +18,7 @@ from typing import Any, Literal
 import httpx
 
 from .. import errors
+from .._answers import from_answer
 from .._io import IO, Incoming, Request
 from ._events import Event, Events
 
@@ -197,7 +198,7 @@ async def _chunks(incoming: Incoming, output: Output, reader: object) -> AsyncGe
     except (KeyError, RecursionError, TypeError, ValueError) as error:
         where = incoming.response.url.path
         message = f"the output from {where} is not by a Lunette server: {error}"
-        raise errors.from_answer(incoming.response, message) from error
+        raise from_answer(incoming.response, message) from error
 
 
 def _request(output: Output, follow: bool) -> Request:
@@ -227,7 +228,7 @@ def _error(event: Event, response: httpx.Response) -> errors.APIError:
     problem: Any = json.loads(bytes(event.data))
     status = int(problem["status"])
     answer = httpx.Response(status, json=problem, request=response.request)
-    return errors.from_answer(answer)
+    return from_answer(answer)
 
 
 def _whole(event: Event, name: str) -> int:

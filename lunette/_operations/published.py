@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from .. import errors
+from .._answers import file_not_found
 from .._io import IO, Request
 from . import is_unknown_endpoint, parsed
 
@@ -102,7 +103,7 @@ async def read(io: IO, sandbox_id: str, path: str) -> bytes:
         response = await io.send(request)
     except errors.APIError as error:
         if error.code is None and error.status_code == 404:
-            raise errors.file_not_found(error.response) from error
+            raise file_not_found(error.response) from error
         raise
     return parsed(response, _content)
 

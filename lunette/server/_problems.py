@@ -34,7 +34,9 @@ _FILE_PROBLEMS = {
     errno.EPERM: (403, "permission_denied"),
     errno.EROFS: (403, "permission_denied"),
     errno.EISDIR: (409, "is_a_directory"),
-    errno.ENOTEMPTY: (409, "is_a_directory"),
+    errno.EEXIST: (409, "file_exists"),
+    errno.ENOTEMPTY: (409, "directory_not_empty"),
+    errno.ESTALE: (409, "file_changed"),
     errno.ENOTDIR: (409, "not_a_directory"),
     errno.ENXIO: (409, "not_a_regular_file"),
     errno.ENODEV: (409, "not_a_regular_file"),
@@ -44,6 +46,7 @@ _FILE_PROBLEMS = {
     errno.EINVAL: (422, "invalid_request"),
     errno.EILSEQ: (422, "invalid_request"),
     errno.EMLINK: (422, "invalid_request"),
+    errno.EXDEV: (422, "invalid_request"),
     errno.ELOOP: (422, "invalid_request"),
     errno.ENAMETOOLONG: (422, "invalid_request"),
     errno.E2BIG: (422, "invalid_request"),
@@ -205,7 +208,7 @@ def _file_problem(error: OSError) -> Problem | None:
         status, code, what = 409, "not_a_regular_file", "Not a regular file"
     elif error.errno in _FILE_PROBLEMS:
         status, code = _FILE_PROBLEMS[error.errno]
-        what = os.strerror(error.errno)
+        what = error.strerror or os.strerror(error.errno)  # an archive has its own
     else:
         return None
     return Problem(status, code, f"{what}: '{path}'", path=path)

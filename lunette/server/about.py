@@ -9,10 +9,12 @@ from starlette.responses import Response
 
 from lunette._version import version
 from lunette.server import _contract
+from lunette.server._archive import PIECE
 from lunette.server._bodies import JSON_BODY_LIMIT
 from lunette.server._json import answer
 from lunette.server._load import STARTING_COMMANDS, STARTING_SANDBOXES
 from lunette.server._resource import Resource
+from lunette.server._transfers import ARCHIVES, UPLOADS
 from lunette.server.engines.protocol import Engine
 from lunette.server.files import READ_LIMIT
 from lunette.server.output import LARGEST_OUTPUT_LIMIT, OUTPUT_LIMIT
@@ -20,6 +22,7 @@ from lunette.server.processes import INPUT_CHUNK
 from lunette.server.registry import Registry
 from lunette.server.spec import supported_keys
 from lunette.server.store import Store
+from lunette.server.trees import LISTING
 
 __all__ = ["About"]
 
@@ -66,6 +69,10 @@ def _describe(engine: Engine, store: Store) -> dict[str, Any]:
             "log": store.log_limit,
             "logs": store.logs_limit,
             "input_chunk": INPUT_CHUNK,
+            "uploads": UPLOADS,
+            "archives": ARCHIVES,
+            "archive_piece": PIECE,
+            "listing": LISTING,
             "read": READ_LIMIT,
             "starting_commands": STARTING_COMMANDS,
             "starting_sandboxes": STARTING_SANDBOXES,

@@ -15,12 +15,15 @@ from lunette.server._load import body_gate
 from lunette.server._problems import Problem
 from lunette.server._starting import Starting
 from lunette.server.about import About
+from lunette.server.archives import Archives
 from lunette.server.commands import Commands
 from lunette.server.files import Files
 from lunette.server.images.endpoints import ImageEndpoints
 from lunette.server.processes import Processes
 from lunette.server.registry import Registry
 from lunette.server.sandboxes import Sandboxes
+from lunette.server.trees import Trees
+from lunette.server.uploads import Uploads
 
 __all__ = ["create_app"]
 
@@ -49,7 +52,8 @@ def create_app(registry: Registry, *, access: Access | None = None) -> ASGIApp:
     # The first match wins, and commands are what there is most of.
     tags = (
         *(Commands(registry, starting), processes),
-        *(Files(registry), Sandboxes(registry), ImageEndpoints(registry), About(registry)),
+        *(Files(registry), Trees(registry), Uploads(registry), Archives(registry)),
+        *(Sandboxes(registry), ImageEndpoints(registry), About(registry)),
     )
     routes = [Route(path, resource) for tag in tags for path, resource in tag.resources().items()]
     router = Router(routes, redirect_slashes=False, default=_unknown, lifespan=lifespan)

@@ -1,11 +1,9 @@
-"""The tag `files` of the contract."""
+"""The tag `files` of the contract: a file as one body, and its end."""
 
 from __future__ import annotations
 
-import asyncio
 import base64
-import contextlib
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from starlette.requests import Request
@@ -13,12 +11,17 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from lunette.server import _contract
+from lunette.server._blocks import Blocks
 from lunette.server._bodies import decode_text, raw, read_json, require_media_type
+from lunette.server._changes import change
+from lunette.server._digests import Digest, mismatch, sent_digest
 from lunette.server._json import answer
-from lunette.server._problems import Problem, file_errors
+from lunette.server._problems import Problem
+from lunette.server._ranges import asked_range, check_match
 from lunette.server._resource import Resource
-from lunette.server._waiting import disconnected
-from lunette.server.engines.protocol import FileReader
+from lunette.server._streaming import Streaming
+from lunette.server.engines.files import FileReader, FileWriter
+from lunette.server.engines.protocol import Engine, Handle
 from lunette.server.registry import Registry, Sandbox
 
 __all__ = ["READ_LIMIT", "Files"]
@@ -33,28 +36,45 @@ class Files:
         self._registry = registry
 
     def resources(self) -> dict[str, Resource]:
-        """Return the paths of this tag."""
+        """Return the paths of this part."""
         return {
-            "/sandboxes/{sandbox_id}/files": Resource(GET=self._download, PUT=self._upload),
+            "/sandboxes/{sandbox_id}/files": Resource(
+                GET=self._download, PUT=self._upload, DELETE=self._remove
+            ),
             "/sandboxes/{sandbox_id}/read": Resource(GET=self._read),
             "/sandboxes/{sandbox_id}/write": Resource(POST=self._write),
         }
 
     async def _download(self, request: Request) -> Response:
-        path = _path(request, "download_file")
+        path: str = _contract.check_query("download_file", request)["path"]
         sandbox, reader = await self._open(request, path)
-        return _Download(self._registry, sandbox, reader)
+        try:
+            return _Download(self._registry, sandbox, reader, request.headers, path)
+        except Problem:
+            await reader.aclose()
+            raise
 
     async def _upload(self, request: Request) -> Response:
-        path = _path(request, "upload_file")
+        given = _contract.check_query("upload_file", request)
         require_media_type(request, "application/octet-stream", "")
-        await self._put(request, path, raw(request))
+        digest = sent_digest(request.headers.getlist("repr-digest"))
+        mode = int(given["mode"], 8) if "mode" in given else None
+        await self._put(request, given["path"], raw(request), mode=mode, digest=digest)
         return Response(status_code=204)
 
+    async def _remove(self, request: Request) -> Response:
+        given = _contract.check_query("remove_file", request)
+        path, recursive = given["path"], given.get("recursive", False)
+
+        async def do(engine: Engine, handle: Handle) -> None:
+            await engine.remove(handle, path, recursive=recursive)
+
+        return await change(self._registry, request, ("remove", path, recursive), do)
+
     async def _read(self, request: Request) -> Response:
-        path = _path(request, "read_file")
+        path: str = _contract.check_query("read_file", request)["path"]
         sandbox, reader = await self._open(request, path)
-        with self._errors(sandbox):
+        with self._registry.files_of(sandbox):
             content = await _content(reader, path)
         return answer(_as_text(content))
 
@@ -67,52 +87,73 @@ class Files:
 
     async def _open(self, request: Request, path: str) -> tuple[Sandbox, FileReader]:
         engine, sandbox, handle = await self._registry.running(request.path_params["sandbox_id"])
-        with self._errors(sandbox):
+        with self._registry.files_of(sandbox):
             return sandbox, await engine.get(handle, path)
 
-    async def _put(self, request: Request, path: str, data: AsyncIterator[bytes]) -> None:
+    async def _put(
+        self,
+        request: Request,
+        path: str,
+        data: AsyncIterator[bytes],
+        *,
+        mode: int | None = None,
+        digest: str | None = None,
+    ) -> None:
         engine, sandbox, handle = await self._registry.running(request.path_params["sandbox_id"])
-        with self._errors(sandbox):
-            await engine.put(handle, path, data)
+        with self._registry.files_of(sandbox):
+            writer = await engine.begin_put(handle, path, mode=mode)
+            try:
+                await _fill(writer, data, digest)
+                await writer.commit()
+            except BaseException:
+                await writer.abort()
+                raise
 
-    @contextlib.contextmanager
-    def _errors(self, sandbox: Sandbox) -> Generator[None]:
-        with self._registry.work_in(sandbox), file_errors():
-            yield
 
+class _Download(Streaming):
+    """A file or a part of it as the engine yields it, closed on every way out."""
 
-class _Download(Response):
-    """A file as the engine yields it; closed on every way out, and left when nobody listens."""
-
-    def __init__(self, registry: Registry, sandbox: Sandbox, reader: FileReader) -> None:
-        super().__init__(media_type="application/octet-stream")
-        self.headers["content-length"] = str(reader.size)
+    def __init__(
+        self,
+        registry: Registry,
+        sandbox: Sandbox,
+        reader: FileReader,
+        headers: Mapping[str, str],
+        path: str,
+    ) -> None:
+        check_match(headers, reader.etag, path)
+        found = asked_range(headers, reader.etag, reader.size)
+        start, stop = found or (0, reader.size)
+        super().__init__(
+            lambda: reader.chunks(start, stop), stop - start, status=206 if found else 200
+        )
+        self.headers.update({"ETag": reader.etag, "Accept-Ranges": "bytes"})
+        if found is not None:
+            self.headers["Content-Range"] = f"bytes {start}-{stop - 1}/{reader.size}"
         self._registry = registry
         self._sandbox = sandbox
         self._reader = reader
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        listener = asyncio.create_task(disconnected(receive))
         try:
             with self._registry.work_in(self._sandbox):
-                await self._send(send, listener)
+                await super().__call__(scope, receive, send)
         finally:
-            listener.cancel()
             await self._reader.aclose()
 
-    async def _send(self, send: Send, listener: asyncio.Task[None]) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-        async for chunk in self._reader.chunks():
-            if listener.done():
-                return
-            await send({"type": "http.response.body", "body": chunk, "more_body": True})
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-
-def _path(request: Request, operation: str) -> str:
-    query = request.query_params
-    _contract.check_parameters(operation, {**request.path_params, **query})
-    return query["path"]
+async def _fill(writer: FileWriter, data: AsyncIterator[bytes], expected: str | None) -> None:
+    """Write *data*; raise the problem of one whose digest is not as *expected*."""
+    digest = None if expected is None else Digest()
+    blocks = Blocks(writer, digest)
+    try:
+        async for chunk in data:
+            await blocks.add(chunk)
+        await blocks.flush()
+    finally:
+        await blocks.settle()
+    if digest is not None and (found := await digest.value()) != expected:
+        raise mismatch(f"the digest of what came is {found}, and not {expected}")
 
 
 async def _content(reader: FileReader, path: str) -> bytes:

@@ -6,14 +6,12 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable
-from datetime import UTC, datetime
 from typing import Any
 
-from attrs import define, field
-
 from lunette.server._load import STARTING_SANDBOXES, WAITING_SANDBOXES, Gate
-from lunette.server._problems import Problem, as_problem, gone, host_problem
+from lunette.server._problems import Problem, as_problem, file_errors, gone, host_problem
 from lunette.server._run import seen
+from lunette.server._sandbox import ENDED, Sandbox
 from lunette.server.engines.protocol import (
     Engine,
     EngineUnavailableError,
@@ -38,31 +36,6 @@ _FAILURE_SECONDS = 3600.0
 _MOST_FAILURES = 1000
 
 _CLOSING, _CLOSED = "the server is closing", Status(state=State.LOST, reason="the server stopped")
-_ENDED = (State.FAILED, State.LOST)
-
-
-@define(eq=False)
-class Sandbox:
-    """A sandbox as the server sees it."""
-
-    spec: ServiceSpec
-    runs: Runs
-    created_at: datetime = field(factory=lambda: datetime.now(UTC))
-    status: Status = field(factory=lambda: Status(state=State.PENDING))
-    handle: Handle | None = None
-    progress: Progress | None = None  # of what `preparing` waits for
-    preparing: asyncio.Task[None] | None = None
-    creation: asyncio.Task[None] | None = None
-    destruction: asyncio.Task[None] | None = None
-
-    @property
-    def id(self) -> str:
-        return self.spec.sandbox.id
-
-    @property
-    def is_going(self) -> bool:
-        """Whether it takes no more work, and what is under way in it may break."""
-        return self.destruction is not None or self.status.state in (*_ENDED, State.STOPPED)
 
 
 class Registry:
@@ -109,8 +82,11 @@ class Registry:
                 for sandbox in self._sandboxes.values():
                     if sandbox.preparing is not None:
                         sandbox.preparing.cancel()
+                    sandbox.end_transfers(self._gone(sandbox))
                 if self._engine is not None:
                     await self._engine.aclose()
+                for sandbox in self._sandboxes.values():
+                    await sandbox.transfers_ended()
         except TimeoutError:
             logger.error("the engine did not close in %d seconds", _CLOSE_SECONDS)
 
@@ -127,7 +103,7 @@ class Registry:
 
     def all(self) -> Iterable[Sandbox]:
         """Return the sandboxes that are there, the oldest first."""
-        return [s for s in self._sandboxes.values() if s.status.state not in _ENDED]
+        return [s for s in self._sandboxes.values() if s.status.state not in ENDED]
 
     def get(self, sandbox_id: str) -> Sandbox:
         """Return a sandbox in whatever state; raise the 410 or 404 of one that is not there."""
@@ -225,6 +201,12 @@ class Registry:
                 raise
             raise self._gone(sandbox) from error
 
+    @contextlib.contextmanager
+    def files_of(self, sandbox: Sandbox) -> Generator[None]:
+        """As `work_in`, and turn the error of a file into its problem."""
+        with self.work_in(sandbox), file_errors():
+            yield
+
     def _ended(self, sandbox: Sandbox, error: SandboxGoneError) -> Problem:
         """Note that a call found the sandbox gone; return its 410."""
         if sandbox.destruction is not None or self._closing:
@@ -261,14 +243,15 @@ class Registry:
                 self._note(sandbox, event.status)
 
     def _note(self, sandbox: Sandbox, status: Status) -> None:
-        if sandbox.status.state in _ENDED:
+        if sandbox.status.state in ENDED:
             return
         sandbox.status = status
-        if status.state not in _ENDED:
+        if status.state not in ENDED:
             return
         logger.warning("[%s] %s: %s", sandbox.id, status.state, status.reason)
         self.store.sandbox_gone(sandbox.id, f"sandbox_{status.state}")
         self._ended_until[sandbox.id] = _now() + KEY_SECONDS
+        sandbox.end_transfers(gone(sandbox.id, status))
         if sandbox.handle is not None and self._engine is not None:
             self._run(self._engine.destroy(sandbox.handle))
 
@@ -329,7 +312,7 @@ class Registry:
         await _wait_for_creation(sandbox, wait)
         if sandbox.destruction is not None:
             raise gone(sandbox.id)
-        if sandbox.status.state in _ENDED:
+        if sandbox.status.state in ENDED:
             raise gone(sandbox.id, sandbox.status)
 
     async def _end(self, sandbox: Sandbox) -> None:
@@ -338,9 +321,11 @@ class Registry:
             sandbox.preparing.cancel()
         if sandbox.creation is not None:
             await asyncio.wait([sandbox.creation])
+        sandbox.end_transfers(gone(sandbox.id))
         try:
             if sandbox.handle is not None:
                 await engine.destroy(sandbox.handle)
+            await sandbox.transfers_ended()
         except BaseException:
             sandbox.destruction = None  # the next DELETE tries again
             raise

@@ -227,9 +227,11 @@ class Connection:
             place = exchange.place(direction, message)
             if place is not None and place <= message.passed:
                 before = max(0, place - message.passed + len(piece))
+                self._proxy.passed[direction] += before
                 await sink.write(piece[:before])
                 await self._strike(exchange, message)
                 piece = piece[before:]
+            self._proxy.passed[direction] += len(piece)
             await sink.write(piece)
             if message.done:
                 exchange.miss(direction)

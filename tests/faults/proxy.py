@@ -23,7 +23,7 @@ from typing import Any, Self, TypeAlias
 from urllib.parse import urlsplit
 
 from .connections import Connection, Exchange
-from .plans import Draw, Plan, faults
+from .plans import Direction, Draw, Plan, faults
 from .wires import CHUNK, Wire
 
 Target: TypeAlias = str | Path | tuple[str, int]
@@ -55,6 +55,8 @@ class FaultProxy:
         self.refuse = refuse
         self.idle = idle
         self.counts: Counter[str] = Counter()
+        self.passed: Counter[Direction] = Counter()
+        """The bytes of requests and of answers that were passed on."""
         self.requests = 0
         self.connections = 0
         self.faults: deque[tuple[int, str, Plan]] = deque(maxlen=10_000)

@@ -7,7 +7,8 @@ import copy
 import json
 from typing import Any
 
-from population import FILES, Population, operation_of
+from aim_files import FileAim
+from population import Population, operation_of
 from schemathesis.core.parameters import ParameterLocation
 from services import aimed_reference, aimed_service, bounded_service
 
@@ -28,15 +29,6 @@ _COMMANDS = (
     ["env"],
     ["no-such-program"],
     ["/etc/passwd"],
-)
-_PATHS = (*(f"/workspace/{name}" for name in FILES), "a.txt", "/workspace/l/x", "/workspace/pipe")
-_ODD_PATHS = (
-    "/workspace",
-    "/workspace/loop",
-    "/usr/x",
-    "/proc/self/mem",
-    "/dev/zero",
-    "/etc/passwd",
 )
 _PREFERENCES = (
     "respond-async",
@@ -63,6 +55,7 @@ class Aim:
     def __init__(self, population: Population) -> None:
         self._population = population
         self._choice = population.choice
+        self._files = FileAim(population)
 
     def __call__(self, case: Any) -> None:
         # Hypothesis gives up where a request that it sends again has another answer.
@@ -74,7 +67,7 @@ class Aim:
             self._aim_query(case, operation)
         if not _is_negative(case, ParameterLocation.HEADER):
             self._aim_headers(case, operation)
-        if isinstance(case.body, dict) and not _is_negative(case, ParameterLocation.BODY):
+        if not _is_negative(case, ParameterLocation.BODY):
             self._aim_body(case, operation)
 
     def _aim_path(self, case: Any, operation: str | None) -> None:
@@ -89,6 +82,8 @@ class Aim:
         case.path_parameters["sandbox_id"] = self._sandbox_for(operation, given)
         if "process_id" in case.path_parameters:
             self._aim_process(case, operation)
+        if not case.path_parameters.keys().isdisjoint(("upload_id", "archive_id")):
+            self._files.aim_transfer(case, operation)
 
     def _aim_process(self, case: Any, operation: str | None) -> None:
         if operation == "start_process" and self._often(0.7):
@@ -113,8 +108,7 @@ class Aim:
         return choose()
 
     def _aim_query(self, case: Any, operation: str | None) -> None:
-        if "path" in case.query:
-            case.query["path"] = self._path(case.query["path"])
+        self._files.aim_query(case, operation)
         if operation == "write_input":
             case.query["wait"] = self._choice.choice((0, 0.05))
             if self._often(0.7):
@@ -130,13 +124,18 @@ class Aim:
                 self._repeat(case)
             else:
                 case.headers["Idempotency-Key"] = self._population.new_id()
+        self._files.aim_headers(case, operation)
 
     def _aim_body(self, case: Any, operation: str | None) -> None:
+        if not isinstance(case.body, dict):
+            self._files.aim_bytes(case, operation)
+            return
+        body = copy.deepcopy(case.body)  # of coverage, parts are shared
         aim = getattr(self, f"_body_{operation}", None)
         if aim is not None:
-            body = copy.deepcopy(case.body)  # of coverage, parts are shared
             aim(case, body)
-            case.body = body
+        self._files.aim_body(case, operation, body)
+        case.body = body
 
     def _repeat(self, case: Any) -> None:
         """Send a command again, or another one under its key."""
@@ -175,7 +174,7 @@ class Aim:
         self._encode(body, "input", "input_encoding")
 
     def _body_write_file(self, case: Any, body: dict[str, Any]) -> None:
-        body["path"] = self._path(body["path"])
+        body["path"] = self._files.path_of(case, body["path"])
         self._encode(body, "content", "encoding")
 
     def _body_stop_sandboxes(self, case: Any, body: dict[str, Any]) -> None:
@@ -202,10 +201,6 @@ class Aim:
         body["image"] = "host"
         if self._often(0.5):
             body["service"] = json.dumps(aimed_service(self._choice, {}) | {"x-more": [None]})
-
-    def _path(self, given: Any) -> Any:
-        paths = self._choice.choices((_PATHS, _ODD_PATHS, (given,)), (0.75, 0.1, 0.15))[0]
-        return self._choice.choice(paths)
 
     def _encode(self, body: dict[str, Any], field: str, encoding: str) -> None:
         """Let a field that says so be base64."""

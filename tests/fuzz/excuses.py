@@ -16,12 +16,20 @@ from schemathesis.openapi.checks import (
     RejectedPositiveData,
     UseAfterFree,
 )
+from transfers import digest_of, wire_bytes
 
 __all__ = ["is_excused"]
 
 # Schemathesis takes 404 for an answer to anything; 410 is how the contract says that something is
 # not there any more. Not in it: `sandbox_lost` and `sandbox_failed`, which nothing here may cause.
 _GONE: set[tuple[str, str | None]] = {("sandbox_destroyed", None), ("sandbox_stopped", None)}
+
+# What an upload is that cannot be gone on with.
+_UPLOAD_FAILED: set[tuple[str, str | None]] = {
+    ("invalid_request", "path"),  # of something in an archive
+    ("invalid_request", None),  # what was sent is no archive, or one that is not taken
+    ("digest_mismatch", None),
+}
 
 # Of requests that their schema allows: the code, and what its `key` or `path` must be ("*": any).
 _REJECTED: dict[str, set[tuple[str, str | None]]] = {
@@ -74,9 +82,36 @@ _REJECTED: dict[str, set[tuple[str, str | None]]] = {
         ("invalid_request", "content"),  # is no base64, and says that it is
         ("invalid_request", "path"),  # that no file system takes, such as a name of 256 bytes
     },
-    "upload_file": {("invalid_request", "path")},
-    "download_file": {("invalid_request", "path")},
+    "upload_file": {("invalid_request", "*"), ("digest_mismatch", None)},  # a digest that is none
+    "download_file": {
+        ("invalid_request", "path"),
+        ("precondition_failed", "*"),
+        ("range_not_satisfiable", "*"),
+    },
     "read_file": {("invalid_request", "path")},
+    "stat_file": {("invalid_request", "path")},
+    "list_files": {("invalid_request", "path"), ("listing_too_large", "*")},
+    "make_directory": {("invalid_request", "path"), ("key_reused", "Idempotency-Key")},
+    "remove_file": {("invalid_request", "path"), ("key_reused", "Idempotency-Key")},
+    "move_file": {("invalid_request", "path"), ("key_reused", "Idempotency-Key")},
+    "begin_upload": {
+        ("invalid_request", "path"),
+        ("invalid_request", "mode"),  # of a directory
+        ("invalid_request", "if_exists"),
+        ("key_reused", "upload_id"),
+    },
+    "get_upload": _UPLOAD_FAILED,
+    "send_upload": _UPLOAD_FAILED,
+    "commit_upload": {
+        *_UPLOAD_FAILED,
+        ("invalid_request", "digest"),  # which was not asked for
+    },
+    "begin_archive": {
+        ("invalid_request", "path"),
+        ("invalid_request", "ignore"),
+        ("key_reused", "archive_id"),
+    },
+    "read_archive": {("invalid_request", "path"), ("range_not_satisfiable", "offset")},
     "pull_image": {
         ("invalid_request", "reference"),  # by the grammar of Docker, which no pattern has
         ("not_supported", "reference"),  # an image for another machine
@@ -84,6 +119,7 @@ _REJECTED: dict[str, set[tuple[str, str | None]]] = {
     },
     "remove_image": {("invalid_request", "reference")},
 }
+_MISMATCH: set[tuple[str, str | None]] = {("digest_mismatch", None)}
 # The registry of `origin.py` fails as often as it is asked to.
 _FAILED: dict[str, set[tuple[str, str | None]]] = {
     "create_sandbox": {("registry_error", "image")},
@@ -98,6 +134,8 @@ _NOT_THERE: set[tuple[str, str | None]] = {
     ("file_not_found", "*"),
     ("process_not_found", "*"),
     ("image_not_found", "image"),
+    ("upload_not_found", None),
+    ("archive_not_found", None),
 }
 
 
@@ -107,6 +145,8 @@ def is_excused(failure: Failure, case: Any, response: Any, population: Populatio
     if operation is None:
         return False
     if isinstance(failure, RejectedPositiveData):
+        if _has(response, _MISMATCH):
+            return not _is_as_sent(operation, case, population)
         return _has(response, _REJECTED.get(operation, set())) or _is_gone(case, response)
     if isinstance(failure, ServerError):
         return _has(response, _FAILED.get(operation, set())) or _passes(response, population)
@@ -117,8 +157,25 @@ def is_excused(failure: Failure, case: Any, response: Any, population: Populatio
         return _has(response, _NOT_THERE) or _was_never_made(case, response, population)
     if isinstance(failure, UseAfterFree):
         # A command that was killed has an outcome and output, which its key gives while keys live.
-        return operation in ("get_process", "follow_process") and "/processes/" in failure.free
+        # What a path leads to may be another file; an upload that was committed stays so.
+        return (
+            (operation in ("get_process", "follow_process") and "/processes/" in failure.free)
+            or failure.free.endswith("/files")
+            or (operation == "get_upload" and "/uploads/" in failure.free)
+        )
     return False
+
+
+def _is_as_sent(operation: str, case: Any, population: Population) -> bool:
+    """Whether a request names the length and the digest of what was sent."""
+    if operation == "upload_file":
+        found: bool = case.headers.get("Repr-Digest") == digest_of(wire_bytes(case.body))
+        return found
+    upload = population.transfers.latest
+    if upload is None or operation != "commit_upload":
+        return False
+    digest = case.body.get("digest", digest_of(upload.sent))
+    return bool(case.body["length"] == len(upload.sent) and digest == digest_of(upload.sent))
 
 
 def _is_gone(case: Any, response: Any) -> bool:
@@ -141,7 +198,7 @@ def _was_never_made(case: Any, response: Any, population: Population) -> bool:
 
 def _is_empty_upload(operation: str, case: Any) -> bool:
     """Whether no body was sent to where an empty body is an empty file: on the wire, the same."""
-    return operation == "upload_file" and isinstance(case.body, NotSet)
+    return operation in ("upload_file", "send_upload") and isinstance(case.body, NotSet)
 
 
 def _has(response: Any, codes: set[tuple[str, str | None]]) -> bool:

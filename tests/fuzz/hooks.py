@@ -40,3 +40,9 @@ def filter_failure(context: Any, failure: Any, case: Any, response: Any) -> bool
         return False
     _findings.add(failure, case, response)
     return True
+
+
+@schemathesis.check
+def as_before(context: Any, response: Any, case: Any) -> None:
+    """See that an answer does not contradict what the server said of a transfer before."""
+    assert _population.transfers.surprise is None, _population.transfers.surprise

@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import requests
+from transfers import Transfers
 
-__all__ = ["FILES", "Command", "Population", "operation_of"]
+__all__ = ["FILES", "LARGE", "Command", "Population", "operation_of"]
 
 _LEAST, _MOST = 4, 10
 _MEMORY = 200
@@ -20,6 +21,12 @@ _GUARD = 120.0
 # What a busy server says, which did nothing; how long, and how often, it is asked again.
 _BUSY, _BUSY_SECONDS, _PAUSE_SECONDS = (429, 503, 507), 20.0, 0.5
 FILES = ("a.txt", "b.bin", "deep/er/ü ñ", "a b%2F?#&=.txt")
+LARGE = "/workspace/large"  # more than a piece of an archive, and a little
+_FURNISHED = (
+    f"mkdir -p d/e deep/er tree/sub {LARGE}; truncate -s 5M {LARGE}/zeros; mkfifo pipe;"
+    " ln -sfn d l; ln -sfn loop loop; echo x > d/x; echo y > tree/sub/y;"
+    " echo z > tree/$(printf '\\377');" + "".join(f" echo hello > '{name}';" for name in FILES)
+)
 _NOT_MADE = (b'"sandbox_not_found"', b'_image"', b'"image_', b'"registry_', b'"not_supported"')
 # Seen in the server's access log, where requests that nobody counts have it.
 _OURS = {"population": ""}
@@ -43,6 +50,7 @@ class Population:
         self.specifications: dict[str, Any] = {}  # of living sandboxes; the oldest first
         self.ended: deque[str] = deque(maxlen=_MEMORY)
         self.commands: deque[Command] = deque(maxlen=_MEMORY)
+        self.transfers = Transfers(self.choice)
         self._ids = random.Random(seed)
         self._url = url
         self._session = requests.Session()
@@ -86,6 +94,7 @@ class Population:
 
     def learn(self, case: Any, response: Any) -> None:
         """Note what a request made or destroyed, and make up for it."""
+        self.transfers.learn(operation_of(case), case, response)
         learn = getattr(self, f"_learn_{operation_of(case)}", None)
         if learn is not None and response.status_code < 300:
             learn(case, response)
@@ -94,10 +103,16 @@ class Population:
         self._keep_up()
 
     def _learn_create_sandbox(self, case: Any, response: Any) -> None:
-        self.specifications[case.path_parameters["sandbox_id"]] = copy.deepcopy(case.body)
+        sandbox_id = case.path_parameters["sandbox_id"]
+        if sandbox_id not in self.specifications:
+            self._furnish(sandbox_id)
+        self.specifications[sandbox_id] = copy.deepcopy(case.body)
 
     def _learn_create_sandbox_from_form(self, case: Any, response: Any) -> None:
-        self.specifications[response.json()["sandbox_id"]] = None
+        sandbox_id = response.json()["sandbox_id"]
+        if sandbox_id not in self.specifications:
+            self._furnish(sandbox_id)
+        self.specifications[sandbox_id] = None
 
     def _learn_delete_sandbox(self, case: Any, response: Any) -> None:
         self._forget(case.path_parameters["sandbox_id"])
@@ -132,9 +147,13 @@ class Population:
         sandbox_id, body = self.new_id(), {"service": {"image": "host"}}
         self._send("PUT", f"/sandboxes/{sandbox_id}", json=body)
         self.specifications[sandbox_id] = body
-        for name in FILES[:2]:
-            file = {"path": f"/workspace/{name}", "content": name}
-            self._send("POST", f"/sandboxes/{sandbox_id}/write", json=file)
+        self._furnish(sandbox_id)
+
+    def _furnish(self, sandbox_id: str) -> None:
+        """Make one of each kind of file, as far as the sandbox lets it."""
+        url = f"{self._url}/sandboxes/{sandbox_id}/exec"
+        body: dict[str, Any] = {"command": _FURNISHED, "timeout": 5, "cwd": "/workspace"}
+        self._session.post(url, params=_OURS, json=body, timeout=_GUARD)
 
     def _destroy(self, sandbox_id: str) -> None:
         self._send("DELETE", f"/sandboxes/{sandbox_id}")

@@ -46,9 +46,14 @@ _GUARD = 30.0
 
 @frozen(kw_only=True)
 class Ran:
-    """What became of a command: *error* where nothing was started."""
+    """What became of a command: *error* where nothing was started.
+
+    *output* is both streams as they came, of which neither waits for the other.
+    """
 
     output: str = ""
+    stdout: str = ""
+    stderr: str = ""
     code: int | None = None
     signal: int | None = None
     error: str | None = None
@@ -87,6 +92,10 @@ class Box:
         asked = {"argv": words, "steps": steps, "terminal": terminal, "user": user, **more}
         answer = self._engine.ask({"op": "run", "id": self.id, "background": background, **asked})
         return Ran(**answer)
+
+    def files(self, does: str, **more: Any) -> dict[str, Any]:
+        """See `Files`, beside this module."""
+        return self._engine.ask({"op": "files", "id": self.id, "does": does, "more": more})
 
     def python(self, script: str, **more: Any) -> str:
         """Run *script* inside and return what it prints; one that breaks is a fault of the test."""
@@ -168,6 +177,7 @@ class _Driver:
     def __init__(self) -> None:
         self._engine = BubblewrapEngine()
         self._handles: dict[str, Handle] = {}
+        self._steps = import_module("files").Steps(self._engine)  # beside this program
         self._left: set[asyncio.Task[bytes]] = set()
 
     async def serve(self) -> None:
@@ -189,9 +199,14 @@ class _Driver:
         self._handles[id] = await self._engine.create(made)
         return {}
 
-    async def destroy(self, id: str) -> dict[str, Any]:
-        await self._engine.destroy(self._handles.pop(id))
+    async def destroy(self, id: str, *, keeps: bool = False) -> dict[str, Any]:
+        handle = self._handles[id] if keeps else self._handles.pop(id)
+        await self._engine.destroy(handle)
         return {}
+
+    async def files(self, id: str, does: str, more: dict[str, Any]) -> dict[str, Any]:
+        answer: dict[str, Any] = await self._steps.do(self._handles[id], does, more)
+        return answer
 
     async def descriptors(self, free: int | None) -> dict[str, Any]:
         _descriptors.leave(free)
@@ -224,10 +239,10 @@ class _Driver:
             await seen.do(step)
         if background:
             self._left.add(following)
-            return {"output": seen.text}
+            return seen.texts
         await following
         ended = await process.wait()
-        return {"output": seen.text, "code": ended.code, "signal": ended.signal}
+        return {**seen.texts, "code": ended.code, "signal": ended.signal}
 
 
 class _Seen:
@@ -236,17 +251,20 @@ class _Seen:
     def __init__(self, process: Process) -> None:
         self._process = process
         self._bytes = b""
+        self._apart = {1: b"", 2: b""}
         self._looked = 0
         self._more = asyncio.Condition()
 
     @property
-    def text(self) -> str:
-        return self._bytes.decode(errors="replace")
+    def texts(self) -> dict[str, str]:
+        named = {"output": self._bytes, "stdout": self._apart[1], "stderr": self._apart[2]}
+        return {name: text.decode(errors="replace") for name, text in named.items()}
 
     async def follow(self) -> bytes:
-        async for _, data in self._process.output():
+        async for stream, data in self._process.output():
             async with self._more:
                 self._bytes += data
+                self._apart[stream] += data
                 self._more.notify_all()
         return self._bytes
 

@@ -272,6 +272,13 @@ def inside_shared_network() -> None:
     kernel._setns = lambda fd, name: None if name == "net" else original(fd, name)
 
 
+def inside_files_outside() -> None:
+    """What works on directories stays where the fork server is."""
+    from lunette.server.engines.bubblewrap.inside import filejobs
+
+    filejobs.FileWorker._enter = lambda self, message, pidfd: True  # type: ignore[method-assign]
+
+
 def pull() -> None:
     """Be the process that pulls, without the look at where mounts go."""
     from lunette.server.images import _child, pulling

@@ -9,7 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
-from lunette import errors
+from lunette import RetryPolicy
+from lunette._answers import from_answer
 from lunette._io import Body, Incoming, Profile, Request
 
 
@@ -21,10 +22,12 @@ class ScriptedIO:
         self.diary: list[str] = []
         self.requests: list[Request] = []
         self.uploaded = b""
+        self.bodies: list[bytes] = []
         self.patient = False
         self.open = self.closed = 0
         self.profile = Profile(published=False)
         self.timeout = 60.0
+        self.policy = RetryPolicy(attempts=3)
 
     @asynccontextmanager
     async def alone(self) -> AsyncGenerator[None]:
@@ -34,8 +37,12 @@ class ScriptedIO:
         self, request: Request, *, body: Body | None = None, patient: bool = False
     ) -> httpx.Response:
         self.patient = patient
-        while body is not None and (chunk := body.read(4)):
-            self.uploaded += chunk
+        sent = b""
+        while body is not None and (chunk := body.read(10_000)):
+            sent += chunk
+            body.tell_sent()
+        self.bodies.append(sent)
+        self.uploaded += sent
         return self._answer(request)
 
     @asynccontextmanager
@@ -52,7 +59,7 @@ class ScriptedIO:
     async def sleep(self, seconds: float) -> None:
         self.diary.append(f"sleep {seconds:g}")
 
-    async def call(self, function: Callable[..., Any], *args: Any) -> Any:
+    async def call(self, function: Callable[..., Any], *args: Any, abandon: bool = False) -> Any:
         return function(*args)
 
     async def outlive(self, cleanup: Callable[[Any], Any], seconds: float) -> None:
@@ -70,7 +77,7 @@ class ScriptedIO:
             request["method"], f"http://test{request['url']}", params=request.get("params")
         )
         if not answer.is_success:
-            raise errors.from_answer(answer)
+            raise from_answer(answer)
         return answer
 
     async def _chunks(self, response: httpx.Response) -> AsyncIterator[bytes]:

@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from lunette import PIPE, errors
+from lunette._answers import from_transport
 from lunette._io import run
 from lunette._operations import commands
 from lunette.results import ExecResult
@@ -117,9 +118,7 @@ def test_slips_are_named_before_anything_is_sent(
     assert io.diary == []
 
 
-@pytest.mark.parametrize(
-    "fault", [KeyboardInterrupt(), errors.from_transport(httpx.ReadTimeout("slow"))]
-)
+@pytest.mark.parametrize("fault", [KeyboardInterrupt(), from_transport(httpx.ReadTimeout("slow"))])
 def test_a_command_that_nobody_waits_for_is_killed(scripted: Any, fault: BaseException) -> None:
     io = scripted(fault, httpx.Response(204))
 
@@ -133,7 +132,7 @@ def test_a_command_that_nobody_waits_for_is_killed(scripted: Any, fault: BaseExc
 @pytest.mark.parametrize(
     "fault",
     [
-        errors.from_transport(httpx.ConnectError("refused")),
+        from_transport(httpx.ConnectError("refused")),
         httpx.Response(410, json={"code": "sandbox_stopped", "detail": "ended"}),
     ],
 )
@@ -223,9 +222,7 @@ def test_a_long_command_that_times_out(scripted: Any) -> None:
     assert caught.value.result.signal == 9
 
 
-@pytest.mark.parametrize(
-    "fault", [KeyboardInterrupt(), errors.from_transport(httpx.ReadError("cut"))]
-)
+@pytest.mark.parametrize("fault", [KeyboardInterrupt(), from_transport(httpx.ReadError("cut"))])
 def test_a_long_command_that_is_given_up_is_killed(scripted: Any, fault: Any) -> None:
     io = scripted(running(), fault, httpx.Response(204))
     with pytest.raises(type(fault)):

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from lunette import errors
+from lunette._answers import from_transport
 from lunette._io import iterate
 from lunette._operations._output import Chunk, Output, check_stream, follow, lines
 
@@ -27,7 +28,7 @@ class Body(httpx.SyncByteStream):
     def __iter__(self) -> Any:
         yield from self.parts
         if self.cut:
-            raise errors.from_transport(CUT)
+            raise from_transport(CUT)
 
     def close(self) -> None:
         self.closed += 1
@@ -120,8 +121,8 @@ def test_a_cut_after_the_end_is_no_matter(scripted: Any) -> None:
 @pytest.mark.parametrize(
     "fault",
     [
-        errors.from_transport(httpx.ConnectError("refused")),
-        errors.from_transport(CUT, errors.SandboxLostError, "it died"),
+        from_transport(httpx.ConnectError("refused")),
+        from_transport(CUT, errors.SandboxLostError, "it died"),
         httpx.Response(410, json={"code": "sandbox_lost"}),
         httpx.Response(404, json={"code": "process_not_found"}),
     ],
@@ -136,7 +137,7 @@ def test_what_says_that_nothing_is_left_is_raised(scripted: Any, fault: Any) -> 
 def test_a_server_that_dies_meanwhile_is_not_asked_again(scripted: Any) -> None:
     class Dying(Body):
         def __iter__(self) -> Any:
-            raise errors.from_transport(CUT, errors.SandboxLostError, "it died")
+            raise from_transport(CUT, errors.SandboxLostError, "it died")
 
     io = scripted(httpx.Response(200, stream=Dying()))
     with pytest.raises(errors.SandboxLostError, match="it died"):

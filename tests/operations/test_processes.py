@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from lunette import PIPE, ProcessInfo, errors
+from lunette._answers import from_transport
 from lunette._io import run
 from lunette._operations import processes
 from lunette._operations.processes import Started
@@ -116,7 +117,7 @@ def test_slips_are_named_before_anything_is_sent(
     "fault",
     [
         KeyboardInterrupt(),
-        errors.from_transport(httpx.ReadTimeout("slow")),
+        from_transport(httpx.ReadTimeout("slow")),
         httpx.Response(200, json=[]),
     ],
 )

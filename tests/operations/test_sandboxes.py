@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from lunette import errors
+from lunette._answers import from_transport
 from lunette._io import run
 from lunette._operations import sandboxes
 from lunette.results import SandboxInfo, StopFailure, StopResult
@@ -73,8 +74,8 @@ def test_create_sends_the_service_unchanged(scripted: Any, service: dict[str, An
     "fault",
     [
         KeyboardInterrupt(),
-        errors.from_transport(httpx.ReadTimeout("slow")),
-        errors.from_transport(httpx.ReadError("cut")),
+        from_transport(httpx.ReadTimeout("slow")),
+        from_transport(httpx.ReadError("cut")),
         httpx.Response(502, html="<h1>Bad Gateway</h1>"),
         httpx.Response(201, text="not JSON"),
         httpx.Response(201, json={"sandbox_id": "half"}),
@@ -93,7 +94,7 @@ def test_create_that_may_have_acted_is_undone(scripted: Any, fault: Any) -> None
 
 @pytest.mark.parametrize(
     "fault",
-    [problem(422, "invalid_service"), errors.from_transport(httpx.ConnectError("refused"))],
+    [problem(422, "invalid_service"), from_transport(httpx.ConnectError("refused"))],
 )
 def test_create_that_did_nothing_leaves_nothing_to_undo(scripted: Any, fault: Any) -> None:
     io = scripted(fault)
@@ -103,7 +104,7 @@ def test_create_that_did_nothing_leaves_nothing_to_undo(scripted: Any, fault: An
 
 
 def test_failing_to_undo_does_not_hide_the_error(scripted: Any) -> None:
-    io = scripted(KeyboardInterrupt(), errors.from_transport(httpx.ConnectError("gone")))
+    io = scripted(KeyboardInterrupt(), from_transport(httpx.ConnectError("gone")))
     with pytest.raises(KeyboardInterrupt):
         run(sandboxes.create(io, HOST))
 
@@ -150,7 +151,7 @@ def test_stop_refuses_what_is_no_ids(scripted: Any, ids: Any) -> None:
         httpx.Response(204),
         problem(404, "sandbox_not_found"),
         problem(410, "sandbox_lost"),
-        errors.from_transport(httpx.ReadError("cut"), errors.SandboxLostError),
+        from_transport(httpx.ReadError("cut"), errors.SandboxLostError),
     ],
 )
 def test_destroying_what_is_gone_is_no_error(scripted: Any, answer: Any) -> None:

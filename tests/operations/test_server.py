@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from lunette import errors
+from lunette._answers import from_transport
 from lunette._io import Profile, run
 from lunette._operations.server import is_published
 from lunette._version import API_VERSION
@@ -60,7 +61,7 @@ def test_what_does_not_know_capabilities_is_published(scripted: Any, answer: Any
         (httpx.Response(500), errors.APIError),
         (httpx.Response(502, html="<h1>Bad Gateway</h1>"), errors.APIError),
         (httpx.Response(404, json={"code": "unknown_endpoint"}), errors.APIError),
-        (errors.from_transport(httpx.ReadError("cut")), errors.TransportError),
+        (from_transport(httpx.ReadError("cut")), errors.TransportError),
         (httpx.Response(400, json={"code": "unsupported_api_version"}), errors.VersionError),
         (httpx.Response(200, json={"version": "9.1", "api_version": "2"}), errors.VersionError),
     ],

@@ -24,6 +24,7 @@ from lunette.server.app import create_app
 from lunette.server.registry import Registry
 from lunette.server.store import Store
 
+from .bent_engine import BentEngine
 from .host_engine import HostEngine
 
 GUARD = 30.0
@@ -139,8 +140,8 @@ class Service:
 
 
 @pytest.fixture
-def engine() -> Iterator[HostEngine]:
-    found = HostEngine()
+def engine() -> Iterator[BentEngine]:
+    found = BentEngine()
     yield found
     shutil.rmtree(found.root, ignore_errors=True)  # of one that was not started
 
@@ -161,7 +162,7 @@ def tcp(engine: HostEngine) -> Iterator[Service]:
     found.stop()
 
 
-_BENDING = {"service", "engine", "tcp", "monkeypatch"}
+_BENDING = {"service", "engine", "tcp", "monkeypatch", "hanging"}
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import io
+import json
 import os
+import re
 import shutil
 import signal
 import stat
+import tarfile
 import tempfile
-from collections.abc import AsyncIterable, AsyncIterator
+import uuid
+from collections.abc import AsyncIterator, Generator, Iterator, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+from lunette.server.engines.files import FileStat, IfExists, IgnoreRule
 from lunette.server.engines.protocol import (
     Capabilities,
     Command,
@@ -68,7 +75,8 @@ class HostEngine:
         self.specs: dict[str, SandboxSpec] = {}
         self.processes: list[HostProcess] = []
         self.readers: list[HostReader] = []
-        self.put_errors: list[BaseException] = []
+        self.writers: list[HostWriter] = []
+        self.made: list[HostBytes] = []
         self.happening: asyncio.Queue[Event | None] = asyncio.Queue()
 
     async def start(self) -> None:
@@ -153,38 +161,115 @@ class HostEngine:
         return process
 
     async def get(self, handle: Handle, path: str) -> HostReader:
-        if self.file_error is not None:
-            raise self.file_error
+        self._check_files()
         found = self._path(handle, path)
-        try:
+        with _about(path):
             info = found.stat()
             if stat.S_ISDIR(info.st_mode):
                 raise IsADirectoryError(21, "Is a directory")
             if not stat.S_ISREG(info.st_mode):
                 raise NotARegularFileError(path)
-            reader = HostReader(found, info.st_size)
-        except OSError as error:
-            error.filename = path
-            raise
+            reader = HostReader(found)
         self.readers.append(reader)
         return reader
 
-    async def put(self, handle: Handle, path: str, data: AsyncIterable[bytes]) -> None:
+    async def begin_put(
+        self,
+        handle: Handle,
+        path: str,
+        *,
+        mode: int | None = None,
+        if_exists: IfExists = "replace",
+    ) -> HostWriter:
+        self._check_files()
+        target = self._path(handle, path)
+        with _about(path):
+            if target.is_dir():
+                raise IsADirectoryError(21, "Is a directory", path)
+            if if_exists == "fail" and target.exists():
+                raise FileExistsError(17, "File exists", path)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            writer = HostFile(self, path, target, mode=mode, if_exists=if_exists)
+        self.writers.append(writer)
+        return writer
+
+    async def begin_unpack(self, handle: Handle, path: str) -> HostWriter:
+        self._check_files()
+        target = self._path(handle, path)
+        with _about(path):
+            if target.exists() and not target.is_dir():
+                raise NotADirectoryError(20, "Not a directory", path)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            writer = HostDirectory(self, path, target)
+        self.writers.append(writer)
+        return writer
+
+    async def pack(self, handle: Handle, path: str, rules: Sequence[IgnoreRule]) -> HostBytes:
+        self._check_files()
+        root = self._directory(handle, path)
+        content = io.BytesIO()
+        with tarfile.open(fileobj=content, mode="w", format=tarfile.PAX_FORMAT) as archive:
+            for entry in _walk(root):
+                name = entry.relative_to(root).as_posix()
+                if not _ignored(name + "/" * (entry.is_dir() and not entry.is_symlink()), rules):
+                    archive.add(entry, name, recursive=False)
+        return self._bytes(content.getvalue())
+
+    async def list_directory(self, handle: Handle, path: str, depth: int) -> HostBytes:
+        self._check_files()
+        root = self._directory(handle, path)
+        lines = [json.dumps(self._shown(handle, root))]
+        for entry in _walk(root):
+            if not depth or len(entry.relative_to(root).parts) <= depth:
+                lines.append(json.dumps(_described(entry, entry.relative_to(root).as_posix())))
+        return self._bytes("".join(f"{line}\n" for line in lines).encode())
+
+    async def stat(self, handle: Handle, path: str, *, follow_symlinks: bool) -> FileStat:
+        self._check_files()
+        found = self._path(handle, path)
+        with _about(path):
+            shown = found.resolve() if follow_symlinks else found
+            return FileStat(**_described(shown, self._shown(handle, found)))
+
+    async def mkdir(
+        self, handle: Handle, path: str, *, mode: int, parents: bool, exist_ok: bool
+    ) -> None:
+        self._check_files()
+        with _about(path):
+            self._path(handle, path).mkdir(mode, parents, exist_ok)
+
+    async def remove(self, handle: Handle, path: str, *, recursive: bool) -> None:
+        self._check_files()
+        found = self._path(handle, path)
+        with _about(path):
+            if not stat.S_ISDIR(found.lstat().st_mode):
+                found.unlink()
+            elif recursive:
+                shutil.rmtree(found)
+            else:
+                found.rmdir()
+
+    async def move(self, handle: Handle, source: str, target: str) -> None:
+        self._check_files()
+        with _about(source):
+            self._path(handle, source).rename(self._path(handle, target))
+
+    def _check_files(self) -> None:
         if self.file_error is not None:
             raise self.file_error
-        target = self._path(handle, path)
-        if target.is_dir():
-            raise IsADirectoryError(21, "Is a directory", path)
-        part = target.with_name(target.name + ".part")
-        try:
-            with part.open("wb") as file:
-                async for chunk in data:
-                    file.write(chunk)
-            part.rename(target)
-        except BaseException as error:
-            part.unlink(missing_ok=True)
-            self.put_errors.append(error)
-            raise
+
+    def _bytes(self, content: bytes) -> HostBytes:
+        self.made.append(HostBytes(content))
+        return self.made[-1]
+
+    def _directory(self, handle: Handle, path: str) -> Path:
+        found = self._path(handle, path)
+        with _about(path):
+            next(found.iterdir(), None)
+        return found
+
+    def _shown(self, handle: Handle, path: Path) -> str:
+        return str(Path("/workspace") / path.relative_to(self.root / handle.sandbox_id))
 
     def happen(self, sandbox_id: str, status: Status) -> None:
         """Let a sandbox go to another state by itself."""
@@ -198,21 +283,193 @@ class HostEngine:
         return self.root / spec.id / relative
 
 
+@contextlib.contextmanager
+def _about(path: str) -> Generator[None]:
+    """Errors are about the path that was asked for."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = path
+        raise
+
+
+def _walk(root: Path) -> Iterator[Path]:
+    for entry in sorted(root.iterdir()):
+        yield entry
+        if entry.is_dir() and not entry.is_symlink():
+            yield from _walk(entry)
+
+
+def _ignored(name: str, rules: Sequence[IgnoreRule]) -> bool:
+    """Whether a file, or a directory that it is in, is ignored."""
+    parts = name.rstrip("/").split("/")
+    whole = [*("/".join(parts[:n]) + "/" for n in range(1, len(parts))), name]
+    return any(_last_match(one, rules) for one in whole)
+
+
+def _last_match(name: str, rules: Sequence[IgnoreRule]) -> bool:
+    return next((ignored for regex, ignored in reversed(rules) if re.match(regex, name)), False)
+
+
+def _described(path: Path, name: str) -> dict[str, Any]:
+    found = path.lstat()
+    kinds: dict[int, str] = {
+        stat.S_IFREG: "file",
+        stat.S_IFDIR: "directory",
+        stat.S_IFLNK: "symlink",
+    }
+    described = {
+        "path": name,
+        "type": kinds.get(stat.S_IFMT(found.st_mode), "other"),
+        "size": found.st_size,
+        "mode": stat.S_IMODE(found.st_mode),
+        "mtime": found.st_mtime,
+        "uid": found.st_uid,
+        "gid": found.st_gid,
+    }
+    return {**described, "target": str(path.readlink())} if path.is_symlink() else described
+
+
 class HostReader:
-    def __init__(self, path: Path, size: int) -> None:
-        self.size = size
+    def __init__(self, path: Path) -> None:
         self.closed = asyncio.Event()
         self._file = path.open("rb")
+        self.size = os.fstat(self._file.fileno()).st_size
+        self.etag = self._etag()
 
-    async def chunks(self) -> AsyncIterator[bytes]:
-        left = self.size
-        while left and (chunk := self._file.read(min(left, 256 * 1024))):
-            left -= len(chunk)
+    def _etag(self) -> str:
+        found = os.fstat(self._file.fileno())
+        return f'"{found.st_ino:x}-{found.st_size:x}-{found.st_mtime_ns:x}-{found.st_ctime_ns:x}"'
+
+    async def chunks(self, start: int = 0, stop: int | None = None) -> AsyncIterator[bytes]:
+        stop = self.size if stop is None else stop
+        while start < stop:
+            chunk = os.pread(self._file.fileno(), min(stop - start, 256 * 1024), start)
+            if not chunk:
+                return
+            start += len(chunk)
             yield chunk
+
+    async def is_as_opened(self) -> bool:
+        return self._etag() == self.etag
 
     async def aclose(self) -> None:
         self._file.close()
         self.closed.set()
+
+
+class HostBytes:
+    def __init__(self, content: bytes) -> None:
+        self.closed = asyncio.Event()
+        self._content = content
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        for start in range(0, len(self._content), 64 * 1024):
+            yield self._content[start : start + 64 * 1024]
+
+    async def aclose(self) -> None:
+        self.closed.set()
+
+
+class HostWriter:
+    """A test may look at how it ended: *committed*, *aborted*."""
+
+    def __init__(self, engine: HostEngine, path: str) -> None:
+        self.committed = False
+        self.aborted = asyncio.Event()
+        self._engine = engine
+        self._asked = path
+
+    async def write(self, data: bytes) -> None:
+        self._engine._check_files()
+        with _about(self._asked):
+            self._write(data)
+
+    async def commit(self) -> None:
+        self._engine._check_files()
+        with _about(self._asked):
+            self._commit()
+        self.committed = True
+
+    async def abort(self) -> None:
+        if not self.committed and not self.aborted.is_set():
+            self._drop()
+            self.aborted.set()
+
+    def _write(self, data: bytes) -> None:
+        raise NotImplementedError
+
+    def _commit(self) -> None:
+        raise NotImplementedError
+
+    def _drop(self) -> None:
+        raise NotImplementedError
+
+
+class HostFile(HostWriter):
+    def __init__(
+        self,
+        engine: HostEngine,
+        path: str,
+        target: Path,
+        *,
+        mode: int | None,
+        if_exists: IfExists,
+    ) -> None:
+        super().__init__(engine, path)
+        self._target = target
+        self._mode = mode if mode is not None else _mode_of(target)
+        self._new = if_exists == "fail"
+        appends = if_exists == "append"
+        self._part = target if appends else _part_of(target)
+        self._file = self._part.open("ab" if appends else "xb", buffering=0)
+
+    def _write(self, data: bytes) -> None:
+        self._file.write(data)
+
+    def _commit(self) -> None:
+        self._file.close()
+        self._part.chmod(self._mode)
+        if self._new:
+            self._target.hardlink_to(self._part)
+            self._part.unlink()
+        elif self._part != self._target:
+            self._part.rename(self._target)
+
+    def _drop(self) -> None:
+        self._file.close()
+        if self._part != self._target:
+            self._part.unlink(missing_ok=True)
+
+
+class HostDirectory(HostWriter):
+    def __init__(self, engine: HostEngine, path: str, target: Path) -> None:
+        super().__init__(engine, path)
+        self._target = target
+        self._content = bytearray()
+
+    def _write(self, data: bytes) -> None:
+        self._content += data
+
+    def _commit(self) -> None:
+        try:
+            archive = tarfile.open(fileobj=io.BytesIO(self._content))
+        except tarfile.TarError as error:
+            raise OSError(errno.EINVAL, f"not a tar archive: {error}") from error
+        with archive:
+            self._target.mkdir(exist_ok=True)
+            archive.extractall(self._target, filter="fully_trusted")
+
+    def _drop(self) -> None:
+        self._content.clear()
+
+
+def _part_of(target: Path) -> Path:
+    return target.with_name(f".lunette-{uuid.uuid4().hex[:16]}.part")
+
+
+def _mode_of(target: Path) -> int:
+    return stat.S_IMODE(target.stat().st_mode) if target.exists() else 0o644
 
 
 class HostInput:

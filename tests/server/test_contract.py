@@ -126,8 +126,12 @@ def test_every_operation_with_a_json_body_has_a_validator() -> None:
         and "application/json" in operation.get("requestBody", {}).get("content", {})
     ]
     assert sorted(bodies) == [
+        "begin_archive",
+        "begin_upload",
+        "commit_upload",
         "create_sandbox",
         "exec_command",
+        "move_file",
         "resize_terminal",
         "signal_process",
         "start_process",
@@ -141,8 +145,12 @@ def test_every_operation_with_a_json_body_has_a_validator() -> None:
 def test_examples_of_the_contract_pass() -> None:
     schemas = _contract.load()["components"]["schemas"]
     for operation, name in (
+        ("begin_archive", "ArchiveRequest"),
+        ("begin_upload", "UploadRequest"),
+        ("commit_upload", "CommitRequest"),
         ("create_sandbox", "CreateSandbox"),
         ("exec_command", "ExecRequest"),
+        ("move_file", "MoveRequest"),
         ("signal_process", "SignalRequest"),
         ("start_process", "StartRequest"),
         ("write_file", "WriteRequest"),

@@ -12,8 +12,9 @@ import pytest
 from lunette.server import files
 from lunette.server.engines.protocol import NotARegularFileError, SandboxGoneError, State, Status
 
+from .bent_engine import BentEngine
 from .conftest import Service
-from .host_engine import HostEngine
+from .transfers import digest_of
 
 
 def _code(answer: httpx.Response) -> tuple[int, str]:
@@ -24,7 +25,7 @@ def _at(path: str) -> dict[str, Any]:
     return {"params": {"path": path}}
 
 
-def test_raw_files_go_and_come(client: httpx.Client, sandbox: str, engine: HostEngine) -> None:
+def test_raw_files_go_and_come(client: httpx.Client, sandbox: str, engine: BentEngine) -> None:
     content = os.urandom(3_000_000)
     assert client.put(f"{sandbox}/files", content=content, **_at("a b/é"[-1])).status_code == 204
     answer = client.get(f"{sandbox}/files", **_at("é"))
@@ -68,8 +69,160 @@ def test_write_and_read(client: httpx.Client, sandbox: str) -> None:
     assert answer.json()["key"] == "content"
 
 
+def _etag(client: httpx.Client, sandbox: str, path: str) -> str:
+    answer = client.get(f"{sandbox}/files", **_at(path))
+    assert answer.headers["accept-ranges"] == "bytes"
+    found: str = answer.headers["etag"]
+    assert found.startswith('"') and found.endswith('"')
+    return found
+
+
+@pytest.mark.parametrize(
+    ("asked", "content", "named"),
+    [
+        ("bytes=0-", b"0123456789", "bytes 0-9/10"),
+        ("bytes=3-", b"3456789", "bytes 3-9/10"),
+        ("bytes=3-3", b"3", "bytes 3-3/10"),
+        ("bytes=9-", b"9", "bytes 9-9/10"),
+        ("bytes=2-4", b"234", "bytes 2-4/10"),
+        ("Bytes=2-4", b"234", "bytes 2-4/10"),
+        ("bytes=2-99", b"23456789", "bytes 2-9/10"),
+    ],
+)
+def test_a_part_of_a_file(
+    client: httpx.Client, sandbox: str, asked: str, content: bytes, named: str
+) -> None:
+    client.put(f"{sandbox}/files", content=b"0123456789", **_at("f"))
+    answer = client.get(f"{sandbox}/files", headers={"Range": asked}, **_at("f"))
+    assert (answer.status_code, answer.content) == (206, content)
+    assert answer.headers["content-range"] == named
+    assert answer.headers["content-length"] == str(len(content))
+    assert answer.headers["etag"] == _etag(client, sandbox, "f")
+
+
+@pytest.mark.parametrize(
+    "asked", ["bytes=-3", "bytes=1-2,4-5", "bytes=4-2", "lines=1-2", "bytes=a-", "bytes=", "x"]
+)
+def test_ranges_of_other_forms_are_ignored(client: httpx.Client, sandbox: str, asked: str) -> None:
+    client.put(f"{sandbox}/files", content=b"0123456789", **_at("f"))
+    answer = client.get(f"{sandbox}/files", headers={"Range": asked}, **_at("f"))
+    assert (answer.status_code, answer.content) == (200, b"0123456789")
+
+
+@pytest.mark.parametrize(("content", "asked"), [(b"abc", "bytes=3-"), (b"", "bytes=0-")])
+def test_a_range_behind_the_end(
+    client: httpx.Client, sandbox: str, content: bytes, asked: str
+) -> None:
+    client.put(f"{sandbox}/files", content=content, **_at("f"))
+    answer = client.get(f"{sandbox}/files", headers={"Range": asked}, **_at("f"))
+    assert _code(answer) == (416, "range_not_satisfiable")
+    assert answer.headers["content-range"] == f"bytes */{len(content)}"
+
+
+def test_a_range_of_a_file_that_is_another_now(client: httpx.Client, sandbox: str) -> None:
+    client.put(f"{sandbox}/files", content=b"before", **_at("f"))
+    old = _etag(client, sandbox, "f")
+    headers = {"Range": "bytes=4-", "If-Range": old}
+    answer = client.get(f"{sandbox}/files", headers=headers, **_at("f"))
+    assert (answer.status_code, answer.content) == (206, b"re")
+    client.put(f"{sandbox}/files", content=b"after!", **_at("f"))
+    assert _etag(client, sandbox, "f") != old
+    answer = client.get(f"{sandbox}/files", headers=headers, **_at("f"))
+    assert (answer.status_code, answer.content) == (200, b"after!")
+
+
+def test_a_file_that_must_be_as_before(client: httpx.Client, sandbox: str) -> None:
+    client.put(f"{sandbox}/files", content=b"before", **_at("f"))
+    old = _etag(client, sandbox, "f")
+    for given in (old, "*", f'"x", {old}'):
+        answer = client.get(f"{sandbox}/files", headers={"If-Match": given}, **_at("f"))
+        assert (answer.status_code, answer.content) == (200, b"before")
+    client.put(f"{sandbox}/files", content=b"after!", **_at("f"))
+    for given in (old, f"W/{_etag(client, sandbox, 'f')}"):
+        headers = {"If-Match": given, "Range": "bytes=99-"}
+        answer = client.get(f"{sandbox}/files", headers=headers, **_at("f"))
+        assert _code(answer) == (412, "precondition_failed")
+        assert answer.json()["path"] == "f"
+
+
+def test_what_is_refused_is_closed(client: httpx.Client, sandbox: str, engine: BentEngine) -> None:
+    client.put(f"{sandbox}/files", content=b"abc", **_at("f"))
+    for headers in ({"If-Match": '"x"'}, {"Range": "bytes=5-"}):
+        assert client.get(f"{sandbox}/files", headers=headers, **_at("f")).status_code > 400
+        assert engine.readers[-1].closed.is_set()
+
+
+def test_a_large_file_comes_in_parts(client: httpx.Client, sandbox: str) -> None:
+    content = os.urandom(5_000_000)
+    client.put(f"{sandbox}/files", content=content, **_at("f"))
+    headers = {"Range": "bytes=1234567-4567890"}
+    answer = client.get(f"{sandbox}/files", headers=headers, **_at("f"))
+    assert answer.content == content[1234567:4567891]
+
+
+def test_the_mode_of_a_file(client: httpx.Client, sandbox: str) -> None:
+    def mode() -> int:
+        found: int = client.get(f"{sandbox}/files/stat", **_at("f")).json()["mode"]
+        return found
+
+    client.put(f"{sandbox}/files", content=b"", params={"path": "f", "mode": "0755"})
+    assert mode() == 0o755
+    client.put(f"{sandbox}/files", content=b"", params={"path": "f", "mode": "640"})
+    assert mode() == 0o640
+    for wrong in ("8", "rwx", "", "07777777"):
+        answer = client.put(f"{sandbox}/files", content=b"", params={"path": "f", "mode": wrong})
+        assert _code(answer) == (422, "invalid_request")
+        assert answer.json()["key"] == "mode"
+
+
+@pytest.mark.parametrize("size", [0, 10, 100_000, 3_000_000])
+def test_a_digest_is_compared(client: httpx.Client, sandbox: str, size: int) -> None:
+    content = os.urandom(size)
+    right = digest_of(content)
+    for field in (right, f"md5=:AA==:, {right}", f"{right};x=1", f"{digest_of(b'?')},{right}"):
+        headers = {"Repr-Digest": field}
+        answer = client.put(f"{sandbox}/files", content=content, headers=headers, **_at("f"))
+        assert answer.status_code == 204
+    headers = {"Repr-Digest": digest_of(content + b"x")}
+    answer = client.put(f"{sandbox}/files", content=content + b"y", headers=headers, **_at("f"))
+    assert _code(answer) == (400, "digest_mismatch")
+    assert client.get(f"{sandbox}/files", **_at("f")).content == content
+
+
+def test_digests_of_other_kinds_are_ignored(client: httpx.Client, sandbox: str) -> None:
+    headers = {"Repr-Digest": "sha-512=:AAAA:, md5=:AA==:"}
+    answer = client.put(f"{sandbox}/files", content=b"x", headers=headers, **_at("f"))
+    assert answer.status_code == 204
+
+
+@pytest.mark.parametrize("field", ["sha-256=abc", "sha-256=:AAAA:", "sha-256=:!:", "sha-256="])
+def test_a_digest_that_is_none(client: httpx.Client, sandbox: str, field: str) -> None:
+    headers = {"Repr-Digest": field}
+    answer = client.put(f"{sandbox}/files", content=b"x", headers=headers, **_at("f"))
+    assert _code(answer) == (422, "invalid_request")
+    assert answer.json()["key"] == "Repr-Digest"
+
+
+def test_a_large_body_is_written_in_large_blocks(
+    client: httpx.Client, sandbox: str, engine: BentEngine
+) -> None:
+    client.put(f"{sandbox}/files", content=b"x" * 10_000_000, **_at("f"))
+    *blocks, _ = engine.given[-1].sizes
+    assert min(blocks) >= 1 << 20
+    assert max(blocks) < 2 << 20
+
+
+def test_a_write_that_fails_leaves_nothing(
+    client: httpx.Client, sandbox: str, engine: BentEngine
+) -> None:
+    engine.write_error = OSError(errno.ENOSPC, "x", "f")
+    answer = client.put(f"{sandbox}/files", content=b"x" * 3_000_000, **_at("f"))
+    assert _code(answer) == (507, "no_space")
+    assert engine.given[-1].aborted.is_set()
+
+
 def test_read_is_limited(
-    client: httpx.Client, sandbox: str, engine: HostEngine, monkeypatch: pytest.MonkeyPatch
+    client: httpx.Client, sandbox: str, engine: BentEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(files, "READ_LIMIT", 3)
     client.put(f"{sandbox}/files", content=b"abc", **_at("f"))
@@ -110,7 +263,9 @@ def test_no_path_at_all(client: httpx.Client, sandbox: str) -> None:
         (IsADirectoryError(errno.EISDIR, "x", "p"), 409, "is_a_directory"),
         (NotADirectoryError(errno.ENOTDIR, "x", "p"), 409, "not_a_directory"),
         (NotARegularFileError("p"), 409, "not_a_regular_file"),
-        (OSError(errno.ENOTEMPTY, "x", "p"), 409, "is_a_directory"),
+        (FileExistsError(errno.EEXIST, "x", "p"), 409, "file_exists"),
+        (OSError(errno.ENOTEMPTY, "x", "p"), 409, "directory_not_empty"),
+        (OSError(errno.ESTALE, "x", "p"), 409, "file_changed"),
         (OSError(errno.ENXIO, "x", "p"), 409, "not_a_regular_file"),
         (OSError(errno.ENODEV, "x", "p"), 409, "not_a_regular_file"),
         (BlockingIOError(errno.EAGAIN, "x", "p"), 409, "file_busy"),
@@ -119,6 +274,7 @@ def test_no_path_at_all(client: httpx.Client, sandbox: str) -> None:
         (OSError(errno.EINVAL, "x", "p"), 422, "invalid_request"),
         (OSError(errno.EILSEQ, "x", "p"), 422, "invalid_request"),
         (OSError(errno.EMLINK, "x", "p"), 422, "invalid_request"),
+        (OSError(errno.EXDEV, "x", "p"), 422, "invalid_request"),
         (OSError(errno.ELOOP, "x", "p"), 422, "invalid_request"),
         (OSError(errno.ENAMETOOLONG, "x", "p"), 422, "invalid_request"),
         (OSError(errno.EFBIG, "x", "p"), 413, "file_too_large"),
@@ -128,7 +284,7 @@ def test_no_path_at_all(client: httpx.Client, sandbox: str) -> None:
     ],
 )
 def test_errors_of_files(
-    client: httpx.Client, sandbox: str, engine: HostEngine, error: OSError, status: int, code: str
+    client: httpx.Client, sandbox: str, engine: BentEngine, error: OSError, status: int, code: str
 ) -> None:
     engine.file_error = error
     for answer in (
@@ -145,7 +301,7 @@ def test_errors_of_files(
     "error", [FileNotFoundError(errno.ENOENT, "of the server"), ConnectionResetError(), OSError()]
 )
 def test_errors_of_the_server_are_not_those_of_files(
-    client: httpx.Client, sandbox: str, engine: HostEngine, error: OSError
+    client: httpx.Client, sandbox: str, engine: BentEngine, error: OSError
 ) -> None:
     engine.file_error = error
     assert _code(client.get(f"{sandbox}/files", **_at("p"))) == (500, "internal_error")
@@ -154,7 +310,7 @@ def test_errors_of_the_server_are_not_those_of_files(
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM])
 @pytest.mark.parametrize("path", [(), ("p",)])
 def test_an_exhausted_server_says_so(
-    client: httpx.Client, sandbox: str, engine: HostEngine, number: int, path: tuple[str, ...]
+    client: httpx.Client, sandbox: str, engine: BentEngine, number: int, path: tuple[str, ...]
 ) -> None:
     engine.file_error = OSError(number, "x", *path)
     for answer in (
@@ -165,33 +321,31 @@ def test_an_exhausted_server_says_so(
 
 
 def test_a_name_that_is_no_unicode_can_be_told(
-    client: httpx.Client, sandbox: str, engine: HostEngine
+    client: httpx.Client, sandbox: str, engine: BentEngine
 ) -> None:
     engine.file_error = FileNotFoundError(errno.ENOENT, "x", b"\xff")
     assert client.get(f"{sandbox}/files", **_at("p")).json()["path"] == "?"
 
 
-def test_a_sandbox_that_is_gone(client: httpx.Client, sandbox: str, engine: HostEngine) -> None:
+def test_a_sandbox_that_is_gone(client: httpx.Client, sandbox: str, engine: BentEngine) -> None:
     engine.file_error = SandboxGoneError(Status(state=State.LOST, reason="killed"))
     assert _code(client.put(f"{sandbox}/files", content=b"", **_at("p"))) == (410, "sandbox_lost")
 
 
 def test_a_cut_upload_reaches_the_engine_as_an_error(
-    service: Service, client: httpx.Client, engine: HostEngine, sandbox: str
+    service: Service, client: httpx.Client, engine: BentEngine, sandbox: str
 ) -> None:
     client.put(f"{sandbox}/files", content=b"old", **_at("f"))
     with service.raw() as connection:
         head = f"PUT {sandbox}/files?path=f HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nhalf"
         connection.sendall(head.encode())
-        part = engine.root / sandbox.rpartition("/")[2] / "f.part"
-        service.until(part.exists)
-    service.until(lambda: bool(engine.put_errors))
+        service.until(lambda: len(engine.given) == 2)
+    service.wait(engine.given[-1].aborted.wait())
     assert client.get(f"{sandbox}/files", **_at("f")).content == b"old"
-    assert not part.exists()
 
 
 def test_a_download_that_nobody_takes_is_closed(
-    service: Service, client: httpx.Client, engine: HostEngine, sandbox: str
+    service: Service, client: httpx.Client, engine: BentEngine, sandbox: str
 ) -> None:
     (engine.root / sandbox.rpartition("/")[2] / "f").write_bytes(b"x" * 50_000_000)
     with service.raw() as connection:
@@ -202,7 +356,7 @@ def test_a_download_that_nobody_takes_is_closed(
 
 
 def test_a_file_that_shrinks_cuts_the_connection(
-    service: Service, client: httpx.Client, engine: HostEngine, sandbox: str, tmp_path: Path
+    service: Service, client: httpx.Client, engine: BentEngine, sandbox: str, tmp_path: Path
 ) -> None:
     target = engine.root / sandbox.rpartition("/")[2] / "f"
     target.write_bytes(b"x" * 50_000_000)

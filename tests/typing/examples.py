@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Generator, Mapping
-from pathlib import Path
+from io import BufferedReader, BufferedWriter, TextIOWrapper
+from pathlib import Path, PurePosixPath
 from signal import SIGINT
 from typing import Any, Literal, assert_type
 
@@ -11,10 +12,12 @@ import httpx
 
 from lunette import (
     PIPE,
+    AsyncFile,
     AsyncLunetteClient,
     AsyncSandbox,
     ComposeService,
     ExecResult,
+    FileInfo,
     LunetteClient,
     Process,
     ProcessInfo,
@@ -116,6 +119,41 @@ def services(client: LunetteClient, mapping: Mapping[str, Any], plain: dict[str,
 async def services_of_both(client: AsyncLunetteClient) -> None:
     assert_type(await client.create_sandbox(Path("a"), service="web"), AsyncSandbox)
     assert_type(await client.acreate_sandbox("a", service="web"), AsyncSandbox)
+
+
+def files(sandbox: Sandbox, mode: str) -> None:
+    here = PurePosixPath("/w")
+    assert_type(sandbox.files.list(), list[FileInfo])
+    assert_type(sandbox.files.list(here, depth=None), list[FileInfo])
+    info = sandbox.files.stat("a", follow_symlinks=False)
+    assert_type(info.type, Literal["file", "directory", "symlink", "other"])
+    assert_type((info.name, info.mtime, info.target), tuple[str, float, str | None])
+    assert_type(sandbox.files.exists(here / "a"), bool)
+    sandbox.files.mkdir(here / "d", mode=0o700, parents=True, exist_ok=True)
+    sandbox.files.move("d", here / "e")
+    sandbox.files.remove("e", recursive=True)
+    assert_type(sandbox.files.iter_bytes("a"), Generator[bytes, None, None])
+    with sandbox.files.open("a", "w", encoding="utf-16", newline="") as text:
+        assert_type(text, TextIOWrapper)
+        text.write("text")
+    assert_type(sandbox.files.open("a").readline(), str)
+    assert_type(sandbox.files.open("a", "rb"), BufferedReader)
+    assert_type(sandbox.files.open("a", "ab"), BufferedWriter)
+    with sandbox.files.open("a", mode) as any_file:
+        any_file.read()
+
+
+async def files_awaited(sandbox: AsyncSandbox) -> None:
+    assert_type(await sandbox.files.alist(), list[FileInfo])
+    assert_type(sandbox.files.aiter_bytes("a"), AsyncGenerator[bytes, None])
+    async with await sandbox.files.aopen("a") as text:
+        assert_type(text, AsyncFile[str])
+        async for line in text:
+            assert_type(line, str)
+        assert_type(await text.readlines(), list[str])
+    async with await sandbox.files.aopen("a", "wb") as binary:
+        assert_type(binary, AsyncFile[bytes])
+        assert_type(await binary.write(b"bytes"), int)
 
 
 Stream = Literal["stdout", "stderr"]

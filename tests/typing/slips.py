@@ -18,6 +18,12 @@ async def asynchronous() -> None:
         sandbox.destroy()  # slip: no await
         sandbox.aexec("true")  # slip: no await
         sandbox.files.aread_text("/a")  # slip: no await
+        async with sandbox.files.aopen("/a"):  # slip: no await
+            pass
+        file = await sandbox.files.aopen("/a")
+        await file.write(b"bytes")  # slip: text
+        for _ in file:  # slip: an asynchronous iteration
+            pass
         print((await sandbox.aexec("true")).output)  # slip: no such result
         await sandbox.exec("true")  # slip: a blocking verb
         await sandbox.upload("a", "/a")  # slip: a blocking verb
@@ -66,10 +72,20 @@ def blocking(client: LunetteClient, sandbox: Sandbox) -> None:
     sandbox.exec("true", timeout="1")  # slip: a string
     sandbox.exec("true").exit_code = 0  # slip: a result is frozen
     sandbox.exec("true").stdout.decode()  # slip: text
-    sandbox.upload(b"a", "/a")  # slip: bytes
+    sandbox.upload(1, "/a")  # slip: a number
+    sandbox.upload("a", b"/a")  # slip: bytes
     sandbox.download("/a")  # slip: no target
     sandbox.files.write_bytes("/a", "text")  # slip: text
     sandbox.files.write_text("/a", b"bytes")  # slip: bytes
+    sandbox.files.open("/a", "w").write(b"bytes")  # slip: text
+    sandbox.files.open("/a", "wb").write("text")  # slip: bytes
+    sandbox.files.open(b"/a")  # slip: bytes
+    sandbox.files.open("/a", "r", "utf-8")  # slip: by position
+    sandbox.files.list(depth="all")  # slip: a string
+    sandbox.files.list()[0].size = 1  # slip: a frozen answer
+    sandbox.files.mkdir("/a", True)  # slip: by position
+    sandbox.files.remove("/a", recursive="no")  # slip: a string
+    sandbox.files.move("/a")  # slip: no target
     sandbox.run("true")  # slip: no such verb
     sandbox.start("true", "/w")  # slip: by position
     sandbox.start("true", input=-1)  # slip: no pipe of this library

@@ -6,8 +6,8 @@ import errno
 import os
 from collections.abc import Callable, Sequence
 
+from lunette._archive._errors import InvalidHeaderError, shown
 from lunette.server.images._budget import Budget, Pace
-from lunette.server.images._names import shown
 from lunette.server.images._stream import open_stream
 from lunette.server.images._tar import Archive
 from lunette.server.images._tree import Tree
@@ -49,11 +49,19 @@ def _apply(
 ) -> None:
     with open_stream(fd, media_type, progress) as stream:
         archive = Archive(stream, budget.claim)
-        for entry in archive:
-            try:
-                tree.apply(entry, archive)
-            except OSError as error:
-                raise explained(error, f"the entry {shown(entry.name)}") from error
+        try:
+            _apply_entries(archive, tree)
+        except InvalidHeaderError as error:
+            message = f"its archive has {error}; have the image built again"
+            raise InvalidImageError(message) from error
+
+
+def _apply_entries(archive: Archive, tree: Tree) -> None:
+    for entry in archive:
+        try:
+            tree.apply(entry, archive)
+        except OSError as error:
+            raise explained(error, f"the entry {shown(entry.name)}") from error
 
 
 def explained(error: OSError, what: str) -> ImageError:

@@ -1,14 +1,14 @@
-"""Names in an archive: where in the tree they are, and how a message shows them."""
+"""Names in an archive: where in the tree they are."""
 
 from __future__ import annotations
 
+from lunette._archive._errors import shown
 from lunette.server.images.errors import InvalidImageError
 
-__all__ = ["entry_path", "parent_of", "shown"]
+__all__ = ["entry_path", "parent_of"]
 
 _MAX_BYTES = 4095  # the kernel's PATH_MAX, less the end of the string
 _MAX_DEPTH = 256
-_SHOWN_CHARACTERS = 120
 
 
 def entry_path(name: bytes) -> bytes:
@@ -35,10 +35,3 @@ def _refused(name: bytes, why: str) -> InvalidImageError:
 
 def parent_of(path: bytes) -> bytes:
     return path.rpartition(b"/")[0]
-
-
-def shown(name: bytes) -> str:
-    """Return *name* as a message shows it: on one line, and not too long."""
-    text = name[: 4 * _SHOWN_CHARACTERS].decode("utf-8", "surrogateescape")
-    cut = text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."
-    return repr(cut)

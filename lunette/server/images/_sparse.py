@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from lunette.server.images._tar_fields import InvalidHeaderError, number, to_integer
+from lunette._archive._errors import InvalidHeaderError
+from lunette._archive._fields import number, to_integer
 
 __all__ = ["Segment", "check", "is_pax", "of_gnu", "of_pax"]
 

@@ -9,27 +9,30 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from lunette._archive._errors import InvalidHeaderError
+from lunette._archive._fields import (
+    AS_REGULAR,
+    EXTENDED,
+    LONG_LINK,
+    LONG_NAME,
+    MAX_EXTENDED_BYTES,
+    PAX,
+    WITHOUT_DATA,
+    check_sum,
+    name_of,
+    nanoseconds,
+    number,
+    number_of,
+    pax_records,
+    text,
+)
 from lunette.server.images import _sparse
 from lunette.server.images._sparse import Segment
 from lunette.server.images._stream import BLOCK, Stream
-from lunette.server.images._tar_fields import (
-    InvalidHeaderError,
-    number,
-    pax_records,
-    text,
-    to_integer,
-)
 
 __all__ = ["Archive", "Entry"]
 
-_MAX_EXTENDED_BYTES = 1 << 20
-_MAX_NANOSECONDS = (1 << 63) - 1
 _REGULAR, _SPARSE = b"0", b"S"
-_LONG_NAME, _LONG_LINK, _PAX, _PAX_GLOBAL = b"L", b"K", b"x", b"g"
-_EXTENDED = frozenset((_LONG_NAME, _LONG_LINK, _PAX, _PAX_GLOBAL))
-_WITHOUT_DATA = frozenset(b"%d" % digit for digit in range(1, 7))  # whatever their size says
-_AS_REGULAR = frozenset((b"\0", b"7"))  # of the time before ustar, and "contiguous"
-_ALREADY_SUMMED = sum(b" " * 8)
 
 
 class Entry(NamedTuple):
@@ -66,7 +69,7 @@ class Archive:
     def __iter__(self) -> Iterator[Entry]:
         while (header := self._next_header()) is not None:
             kind = header[156:157]
-            if kind in _EXTENDED:
+            if kind in EXTENDED:
                 self._extend(kind, self._data_of(header))
                 continue
             entry = self._entry(header, kind)
@@ -83,7 +86,7 @@ class Archive:
         header = self._stream.block()
         if not header or not any(header):
             return None
-        _check_sum(header)
+        check_sum(header)
         return header
 
     def _begin_data(self, size: int) -> None:
@@ -91,16 +94,16 @@ class Archive:
 
     def _extend(self, kind: bytes, data: bytes) -> None:
         """Heed an extended header, unless it is a global one, as Docker does."""
-        if kind == _LONG_NAME:
+        if kind == LONG_NAME:
             self._name = text(data)
-        elif kind == _LONG_LINK:
+        elif kind == LONG_LINK:
             self._link = text(data)
-        elif kind == _PAX:
+        elif kind == PAX:
             self._records = pax_records(data)
 
     def _data_of(self, header: bytes) -> bytes:
         size = number(header[124:136])
-        if size > _MAX_EXTENDED_BYTES:
+        if size > MAX_EXTENDED_BYTES:
             raise InvalidHeaderError(f"an extended header of {size:,} bytes")
         self._claim(BLOCK + size)
         self._begin_data(size)
@@ -108,10 +111,10 @@ class Archive:
 
     def _entry(self, header: bytes, kind: bytes) -> Entry:
         records = self._records
-        name = self._name_of(header)
-        if kind in _AS_REGULAR:
+        name = records.get(b"path") or self._name or name_of(header)
+        if kind in AS_REGULAR:
             kind = b"5" if kind == b"\0" and name.endswith(b"/") else _REGULAR
-        stored = _field(records, b"size", header[124:136]) if kind not in _WITHOUT_DATA else 0
+        stored = number_of(records, b"size", header[124:136]) if kind not in WITHOUT_DATA else 0
         self._begin_data(stored)
         size, segments = stored, None
         if kind == _SPARSE or (kind == _REGULAR and _sparse.is_pax(records)):
@@ -122,21 +125,12 @@ class Archive:
             _REGULAR if kind == _SPARSE else kind,
             self._link or records.get(b"linkpath") or text(header[157:257]),
             number(header[100:108]),
-            _field(records, b"uid", header[108:116]),
-            _field(records, b"gid", header[116:124]),
-            _nanoseconds(records, header[136:148]),
+            number_of(records, b"uid", header[108:116]),
+            number_of(records, b"gid", header[116:124]),
+            max(0, nanoseconds(records, header[136:148])),  # as Docker
             size,
             segments,
         )
-
-    def _name_of(self, header: bytes) -> bytes:
-        found = self._records.get(b"path") or self._name
-        if found is not None:
-            return found
-        name = text(header[:100])
-        if header[257:263] == b"ustar\0" and (prefix := text(header[345:500])):
-            return prefix + b"/" + name
-        return name
 
     def _sparse(self, header: bytes, kind: bytes) -> tuple[int, list[Segment]]:
         if kind == _SPARSE:
@@ -156,27 +150,3 @@ class Archive:
             raise InvalidHeaderError("a damaged map of a sparse file")
         self._left -= BLOCK
         return self._stream.read(BLOCK)
-
-
-def _check_sum(header: bytes) -> None:
-    wanted = number(header[148:156])
-    found = sum(header) - sum(header[148:156]) + _ALREADY_SUMMED
-    if found == wanted:
-        return
-    signed = found - 256 * sum(byte > 127 for byte in header[:148] + header[156:])
-    if signed != wanted:  # which old tars computed
-        raise InvalidHeaderError("a wrong checksum")
-
-
-def _field(records: dict[bytes, bytes], key: bytes, field: bytes) -> int:
-    found = records.get(key)
-    return number(field) if found is None else to_integer(found)
-
-
-def _nanoseconds(records: dict[bytes, bytes], field: bytes) -> int:
-    """The time of last change; 1970 if a file system could not hold it, as with Docker."""
-    found = records.get(b"mtime")
-    seconds, _, fraction = (found or b"").partition(b".")
-    whole = number(field, signed=True) if not seconds else to_integer(seconds, signed=True)
-    nanoseconds = whole * 1_000_000_000 + to_integer(fraction[:9].ljust(9, b"0"))
-    return nanoseconds if 0 <= nanoseconds <= _MAX_NANOSECONDS else 0

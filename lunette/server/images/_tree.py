@@ -16,8 +16,9 @@ import stat
 from collections.abc import Callable, Collection, Iterator
 from typing import TypeVar
 
+from lunette._archive._errors import shown
 from lunette.server.images._budget import Budget
-from lunette.server.images._names import entry_path, parent_of, shown
+from lunette.server.images._names import entry_path, parent_of
 from lunette.server.images._tar import Archive, Entry
 from lunette.server.images.errors import InvalidImageError
 

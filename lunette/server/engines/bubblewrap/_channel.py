@@ -88,6 +88,19 @@ class Channel:
             await self._send(message, fds, deadline)
         return await self._answer(None, deadline)
 
+    def tell(self, message: Message, fds: Sequence[int] = ()) -> None:
+        """Send *message*, one of few, to who may have ended: what it said last is still received.
+
+        Answers go to `unasked`. Raise as `ask`.
+        """
+        self._check()
+        try:
+            wire.send(self._sock, message, fds)
+        except OSError as error:
+            if error.errno in _NO_ROOM:
+                raise NoCapacityError(f"nothing was sent: {error.strerror}") from error
+            raise DeadChannelError("the other side is gone") from error
+
     async def _send(self, message: Message, fds: Sequence[int], deadline: float) -> None:
         while True:
             self._check()

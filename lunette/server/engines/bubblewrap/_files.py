@@ -4,53 +4,74 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import hashlib
 import os
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TypeVar, TypeVarTuple
 
 from lunette.server.engines.bubblewrap.inside.wire import Message
 from lunette.server.engines.protocol import NotARegularFileError
 
-__all__ = ["OpenFile", "in_thread", "os_error", "read_head", "to_the_end", "write_all"]
+__all__ = ["OpenFile", "in_thread", "os_error", "read_head", "to_the_end", "write"]
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 _BLOCK = 1 << 20
+# So that a tag tells nothing of what it is made from.
+_KEY = secrets.token_bytes(32)
 
 
 class OpenFile:
-    """See `FileReader` in the engine protocol."""
+    """See `FileReader` in the engine protocol; *head* is all of a file whose size says nothing."""
 
-    def __init__(self, fd: int, size: int, head: bytes = b"") -> None:
-        self.size = size
+    def __init__(self, fd: int, path: str, head: bytes = b"") -> None:
+        found = os.fstat(fd)
+        self.size = found.st_size or len(head)
+        self.etag = _etag(found, head)
         self._fd = fd
+        self._path = path
         self._head = head
 
     @classmethod
-    async def of(cls, fd: int, size: int, path: str) -> OpenFile:
+    async def of(cls, fd: int, path: str) -> OpenFile:
         """Take the open file *fd*; what /proc says is empty by its size has to be read to know."""
-        if size > 0:
-            return cls(fd, size)
         try:
-            head = await in_thread(_read_whole, fd, path)
+            if os.fstat(fd).st_size:
+                return cls(fd, path)
+            return cls(fd, path, await in_thread(_read_whole, fd, path))
         except BaseException:
             os.close(fd)
             raise
-        return cls(fd, len(head), head)
 
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """Yield exactly `size` bytes, or fewer if the file shrinks meanwhile."""
-        if self._head:
-            yield self._head
-            return
-        left = self.size
-        while left > 0 and (chunk := await in_thread(os.read, self._fd, min(_BLOCK, left))):
-            left -= len(chunk)
+    async def chunks(self, start: int = 0, stop: int | None = None) -> AsyncIterator[bytes]:
+        stop = self.size if stop is None else min(stop, self.size)
+        while start < stop and (chunk := await self._block(start, min(_BLOCK, stop - start))):
+            start += len(chunk)
             yield chunk
 
+    async def _block(self, start: int, size: int) -> bytes:
+        if self._head:
+            return self._head[start : start + size]
+        try:
+            return await in_thread(os.pread, self._fd, size, start)
+        except OSError as error:
+            raise _named(error, self._path) from None
+
+    async def is_as_opened(self) -> bool:
+        return _etag(os.fstat(self._fd), self._head) == self.etag
+
     async def aclose(self) -> None:
-        os.close(self._fd)
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+def _etag(found: os.stat_result, head: bytes) -> str:
+    known = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns, head)
+    digest = hashlib.blake2b(repr(known).encode(), key=_KEY, digest_size=16)
+    return f'"{digest.hexdigest()}"'
 
 
 async def in_thread(function: Callable[[*Ts], T], *args: *Ts) -> T:
@@ -75,10 +96,13 @@ async def to_the_end(unstoppable: Awaitable[T]) -> T:
 
 def _read_whole(fd: int, path: str) -> bytes:
     content = b""
-    while chunk := os.read(fd, _BLOCK):
-        content += chunk
-        if len(content) > _BLOCK:
-            raise OSError(errno.EFBIG, "A file without a size is larger than 1 MiB", path)
+    try:
+        while chunk := os.read(fd, _BLOCK):
+            content += chunk
+            if len(content) > _BLOCK:
+                raise OSError(errno.EFBIG, "A file without a size is larger than 1 MiB")
+    except OSError as error:
+        raise _named(error, path) from None
     return content
 
 
@@ -97,29 +121,22 @@ def _read_head(fd: int) -> bytes:
     return content
 
 
-async def write_all(fd: int, data: AsyncIterable[bytes], path: str) -> None:
-    """Write *data* to *fd* in large blocks, off the loop."""
-    pending: list[bytes] = []
-    size = 0
+async def write(fd: int, content: bytes, path: str) -> None:
+    """Write all of *content* to *fd*, off the loop."""
     try:
-        async for chunk in data:
-            pending.append(chunk)
-            size += len(chunk)
-            if size >= _BLOCK:
-                await in_thread(_write, fd, b"".join(pending))
-                pending, size = [], 0
-        if pending:
-            await in_thread(_write, fd, b"".join(pending))
+        await in_thread(_write, fd, content)
     except OSError as error:
-        if error.errno is None or error.filename is not None:
-            raise
-        raise OSError(error.errno, error.strerror, path) from error
+        raise _named(error, path) from None
 
 
 def _write(fd: int, content: bytes) -> None:
     view = memoryview(content)
     while view:
         view = view[os.write(fd, view) :]
+
+
+def _named(error: OSError, path: str) -> OSError:
+    return OSError(error.errno, error.strerror, path)
 
 
 def os_error(answer: Message, path: str) -> OSError:

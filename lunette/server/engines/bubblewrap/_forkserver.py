@@ -72,19 +72,34 @@ class ForkServer:
 
     async def fork(self, op: Literal["fork", "measure"] = "fork") -> socket.socket:
         """Fork a worker, or what can "measure", and return the socket to it."""
+        sock, _ = await self._fork(op)
+        return sock
+
+    async def fork_for_files(self) -> tuple[socket.socket, int]:
+        """Fork what does one thing to files, and return the socket to it and its pidfd."""
+        sock, fds = await self._fork("files")
+        if not fds:  # there was no room for it
+            sock.close()
+            raise NoCapacityError("no descriptor for a process")
+        return sock, fds[0]
+
+    async def _fork(self, op: str) -> tuple[socket.socket, list[int]]:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
             with theirs:
-                answer, _ = await self._channel.ask(
+                answer, fds = await self._channel.ask(
                     {"op": op}, [theirs.fileno()], deadline=_ANSWER_SECONDS
                 )
         except DeadChannelError as error:
             ours.close()
             raise NoCapacityError("the fork server does not answer") from error
+        except BaseException:
+            ours.close()
+            raise
         if "error" in answer:
             ours.close()
             raise NoCapacityError(f"no process for the sandbox: {answer['error']}")
-        return ours
+        return ours, fds
 
     async def aclose(self) -> None:
         """Hang up: the fork server ends what is left below it, and then itself."""

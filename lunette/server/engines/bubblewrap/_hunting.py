@@ -8,14 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar, TypeVarTuple
 
 from lunette.server.engines.bubblewrap._files import to_the_end
-from lunette.server.engines.bubblewrap._proc import Reserve
+from lunette.server.engines.bubblewrap._proc import HUNTS, Reserve
 
 __all__ = ["Hunting"]
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
-
-_THREADS = 8
 
 
 class Hunting:
@@ -25,7 +23,7 @@ class Hunting:
 
     def __init__(self) -> None:
         self.reserve = Reserve()
-        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="lunette-hunt")
+        self._threads = ThreadPoolExecutor(HUNTS, thread_name_prefix="lunette-hunt")
 
     async def run(self, hunt: Callable[[*Ts], T], *args: *Ts) -> T:
         """Call *hunt* in one of the threads, and wait for its end even when cancelled."""

@@ -6,9 +6,11 @@ What a process says of itself there can be of any size, so all of it is read up 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Collection
 from typing import TypeVar
@@ -17,41 +19,63 @@ from attrs import frozen
 
 from lunette.server.engines.bubblewrap.inside.wire import MARKER
 
-__all__ = ["PAUSE_SECONDS", "STILL", "STOPPED", "Key", "Proc", "Process", "Reserve"]
+__all__ = ["HUNTS", "PAUSE_SECONDS", "STILL", "STOPPED", "Key", "Proc", "Process", "Reserve"]
 
 T = TypeVar("T")
 
+HUNTS = 8  # at once
 PAUSE_SECONDS = 0.002
 STOPPED = "T"
 STILL = "TtD"  # D: waits for a child that it vforked, which is stopped
 _ENDED = "ZX"
-_RESERVED = 2  # a pidfd, and a file of /proc beside it
+# For each hunt a pidfd, and a file of /proc beside it; and what others are quick enough to take.
+_RESERVED = HUNTS * 2 + 8
 _NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 _GONE = (errno.ENOENT, errno.ESRCH, errno.EACCES, errno.EPERM)
+# The second is what a kernel before 6.16 says where a session still has the pid.
+_NO_PROCESS = (errno.ESRCH, errno.EINVAL)
 _CHUNK = 64 * 1024
 _MOST_ENVIRONMENT = 6 * 1024 * 1024  # execve(2) takes no more; prctl(2) can show any size
 
 Key = tuple[int, str]
 
 
+# Which, unlike os, keeps the interpreter lock: no other thread runs before the next call.
+_libc = ctypes.PyDLL(None)
+
+
 class Reserve:
-    """Descriptors that are held to be given up by who must go on where the server has no other."""
+    """Descriptors that are held to be given up by who must go on where the server has no other.
+
+    Others in the server wait for one too, and would keep it: what is given up is held again as soon
+    as it is not needed, with no moment between in which it is free.
+    """
 
     def __init__(self) -> None:
         self._fds: list[int] = []
+        self._lock = threading.Lock()
 
     def refill(self) -> None:
-        with contextlib.suppress(OSError):  # the next time, then
+        with self._lock, contextlib.suppress(OSError):  # the next time, then
             while len(self._fds) < _RESERVED:
                 self._fds.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
 
     def give_up(self) -> bool:
         """Make room for one descriptor; False if none is held."""
-        try:
-            os.close(self._fds.pop())
-        except IndexError:
-            return False
+        with self._lock:
+            if not self._fds:
+                return False
+            _libc.close(self._fds.pop())
         return True
+
+    def take_back(self, fd: int) -> None:
+        """Close *fd*, or hold it where one was given up."""
+        with self._lock:
+            if not 0 < len(self._fds) < _RESERVED:
+                os.close(fd)
+                return
+            os.dup2(self._fds[0], fd, inheritable=False)
+            self._fds.append(fd)
 
     def close(self) -> None:
         while self.give_up():
@@ -112,13 +136,18 @@ class Proc:
 
     def signal(self, process: Process, number: int) -> None:
         """Signal *process*, and never another that got its pid meanwhile."""
-        with contextlib.suppress(ProcessLookupError):
+        try:
             fd = self._with_room(lambda: os.pidfd_open(process.pid))
-            try:
-                if self.is_alive(process):
+        except OSError as error:
+            if error.errno not in _NO_PROCESS:
+                raise
+            return
+        try:
+            if self.is_alive(process):
+                with contextlib.suppress(ProcessLookupError):
                     signal.pidfd_send_signal(fd, number)
-            finally:
-                os.close(fd)
+        finally:
+            self.reserve.take_back(fd)
 
     def is_marked(self, process: Process, markers: Collection[str]) -> bool:
         """Whether *process* was started with one of *markers*, as far as is read in time."""
@@ -129,7 +158,7 @@ class Proc:
         except OSError:  # nothing that a process does to its memory may break the hunt
             return False
         finally:
-            os.close(fd)
+            self.reserve.take_back(fd)
 
     def _finds(self, fd: int, wanted: Collection[bytes]) -> bool:
         kept = max(map(len, wanted)) - 1
@@ -173,6 +202,8 @@ class Proc:
         except OSError as error:
             _check_gone(error)
             return []
+        finally:
+            self.reserve.refill()
 
     def _read(self, path: str) -> bytes:
         """Return what a file of /proc says; nothing for a process that is gone or not ours."""
@@ -187,7 +218,7 @@ class Proc:
             _check_gone(error)
             return b""
         finally:
-            os.close(fd)
+            self.reserve.take_back(fd)
 
     def _open(self, path: str) -> int | None:
         try:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterable, Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any
 
 from lunette._scratch import remove_tree
 from lunette.server.engines.bubblewrap._channel import Channel
 from lunette.server.engines.bubblewrap._commands import Commands
-from lunette.server.engines.bubblewrap._files import OpenFile, in_thread, os_error, write_all
+from lunette.server.engines.bubblewrap._file_system import FileSystem
+from lunette.server.engines.bubblewrap._file_workers import FileWorkers, Fork
+from lunette.server.engines.bubblewrap._files import in_thread
 from lunette.server.engines.bubblewrap._hunting import Hunting
 from lunette.server.engines.bubblewrap._process import BubblewrapProcess
 from lunette.server.engines.bubblewrap._users import Owner
@@ -51,6 +53,8 @@ class BubblewrapSandbox:
         env: Mapping[str, str],
         working_dir: str,
         hunting: Hunting,
+        identity: Message,
+        fork: Fork,
         release: Callable[[], None],
         ended: Callable[[str, Status], None],
     ) -> None:
@@ -74,6 +78,13 @@ class BubblewrapSandbox:
             hunting=hunting,
             spawn=self._spawn,
         )
+        self._file_workers = FileWorkers(
+            self._worker,
+            fork=fork,
+            identity=identity,
+            working_dir=lambda: self._commands.working_dir,
+        )
+        self.files = FileSystem(self._worker, workers=self._file_workers, spawn=self._spawn)
         self._worker.hear(self._heard)
 
     @property
@@ -110,33 +121,6 @@ class BubblewrapSandbox:
             reason = f"the service's command ended with exit code {code}"
             self._worker.end(Status(state=State.STOPPED, reason=reason, exit_code=code))
 
-    # Files
-
-    async def open(self, path: str) -> OpenFile:
-        answer, fds = await self._worker.ask({"op": "open", "path": path})
-        if not fds:
-            raise os_error(answer, path)
-        return await OpenFile.of(fds[0], answer["size"], path)
-
-    async def put(self, path: str, data: AsyncIterable[bytes]) -> None:
-        answer, fds = await self._worker.ask({"op": "begin", "path": path})
-        if not fds:
-            raise os_error(answer, path)
-        try:
-            await write_all(fds[0], data, path)
-        except BaseException:
-            self._spawn(self._abort(answer["id"]))
-            raise
-        finally:
-            os.close(fds[0])
-        done, _ = await self._worker.ask({"op": "commit", "begun": answer["id"]})
-        if "errno" in done:
-            raise os_error(done, path)
-
-    async def _abort(self, begun: int) -> None:
-        with contextlib.suppress(SandboxGoneError):
-            await self._worker.ask({"op": "abort", "begun": begun})
-
     # The end
 
     def _heard(self, message: Message) -> None:
@@ -144,7 +128,7 @@ class BubblewrapSandbox:
         if "pid" in message:
             self._commands.give_up(message)
         elif "begun" in message:
-            self._spawn(self._abort(message["id"]))
+            self.files.give_up(message)
         elif "exit" in message:
             self._commands.ended(message)
 
@@ -154,6 +138,7 @@ class BubblewrapSandbox:
 
     def _over(self, status: Status) -> None:
         self._commands.lost(status)
+        self._file_workers.kill()
         self._ended(self.spec.id, status)
 
     @property
@@ -197,6 +182,7 @@ class BubblewrapSandbox:
         for task in self._tasks:
             task.cancel()
         await self._worker.aclose()
+        await self._file_workers.aclose()
         await in_thread(remove_tree, self._disk)
         self._release()
 

@@ -70,6 +70,11 @@ class Worker:
         if self.status.state is not State.RUNNING:
             raise SandboxGoneError(self.status)
 
+    @property
+    def first(self) -> int:
+        """The pidfd of the sandbox's first process, which stays the worker's."""
+        return self._pid1_fd
+
     def signal_first(self, number: signal.Signals) -> None:
         """Signal the sandbox's first process."""
         _signal_pidfd(self._pid1_fd, number)

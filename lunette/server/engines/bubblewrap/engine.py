@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import uuid
-from collections.abc import AsyncIterable, AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from typing import Any
 
 from attrs import evolve
@@ -39,13 +39,20 @@ from lunette.server.engines.bubblewrap.inside.seccomp import (
     UnsupportedArchitectureError,
     filter_program,
 )
+from lunette.server.engines.files import (
+    Bytes,
+    FileReader,
+    FileStat,
+    FileWriter,
+    IfExists,
+    IgnoreRule,
+)
 from lunette.server.engines.protocol import (
     Capabilities,
     Command,
     EngineError,
     EngineUnavailableError,
     Event,
-    FileReader,
     Handle,
     NoCapacityError,
     Process,
@@ -70,6 +77,7 @@ _NAMES = """
     tmpfs ulimits user working_dir
 """
 _SERVICE_KEYS = frozenset(_NAMES.split())
+_IDENTITY = ("base", "user", "capabilities", "processes", "disk")
 _SPARE = SandboxSpec(id="spare", image=_HOST)
 
 
@@ -310,6 +318,8 @@ class BubblewrapEngine:
             env=image.environment,
             working_dir=working_dir(spec, image),
             hunting=self._hunting,
+            identity={name: message[name] for name in _IDENTITY},
+            fork=forkserver.fork_for_files,
             release=release,
             ended=self._ended,
         )
@@ -350,10 +360,42 @@ class BubblewrapEngine:
         return await self._find(handle).exec(command)
 
     async def get(self, handle: Handle, path: str) -> FileReader:
-        return await self._find(handle).open(path)
+        return await self._find(handle).files.open(path)
 
-    async def put(self, handle: Handle, path: str, data: AsyncIterable[bytes]) -> None:
-        await self._find(handle).put(path, data)
+    async def begin_put(
+        self,
+        handle: Handle,
+        path: str,
+        *,
+        mode: int | None = None,
+        if_exists: IfExists = "replace",
+    ) -> FileWriter:
+        files = self._find(handle).files
+        return await files.begin_put(path, mode=mode, if_exists=if_exists)
+
+    async def begin_unpack(self, handle: Handle, path: str) -> FileWriter:
+        return await self._find(handle).files.begin_unpack(path)
+
+    async def pack(self, handle: Handle, path: str, rules: Sequence[IgnoreRule]) -> Bytes:
+        return await self._find(handle).files.pack(path, rules)
+
+    async def list_directory(self, handle: Handle, path: str, depth: int) -> Bytes:
+        return await self._find(handle).files.list_directory(path, depth)
+
+    async def stat(self, handle: Handle, path: str, *, follow_symlinks: bool) -> FileStat:
+        return await self._find(handle).files.stat(path, follow_symlinks=follow_symlinks)
+
+    async def mkdir(
+        self, handle: Handle, path: str, *, mode: int, parents: bool, exist_ok: bool
+    ) -> None:
+        files = self._find(handle).files
+        await files.mkdir(path, mode=mode, parents=parents, exist_ok=exist_ok)
+
+    async def remove(self, handle: Handle, path: str, *, recursive: bool) -> None:
+        await self._find(handle).files.remove(path, recursive=recursive)
+
+    async def move(self, handle: Handle, source: str, target: str) -> None:
+        await self._find(handle).files.move(source, target)
 
     def _find(self, handle: Handle) -> BubblewrapSandbox:
         try:

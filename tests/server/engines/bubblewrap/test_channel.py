@@ -104,3 +104,17 @@ def test_what_nobody_waits_for_gives_its_place_back() -> None:
             assert (await heard)["pid"] == 7
 
     asyncio.run(main())
+
+
+def test_what_the_other_side_said_last_comes_before_its_end() -> None:
+    async def main() -> None:
+        async with peer() as it:
+            said: asyncio.Queue[Message] = asyncio.Queue()
+            it.channel.unasked = said.put_nowait
+            await it.channel.tell({"op": "commit"}, deadline=30)
+            wire.send(it.sock, {"errno": 22})
+            it.sock.close()  # and has not read what it was told, so that its socket is reset
+            assert await said.get() == {"errno": 22}
+            await it.channel.closed
+
+    asyncio.run(main())

@@ -49,8 +49,8 @@ def test_a_terminal_is_one(box: Box) -> None:
 
 def test_without_a_terminal_there_is_none(box: Box) -> None:
     ran = box.run("tty; echo $TERM; exec 3<>/dev/tty")
-    assert ran.output.startswith("not a tty\n\n")
-    assert "No such device or address" in ran.output
+    assert ran.stdout == "not a tty\n\n"
+    assert "No such device or address" in ran.stderr
 
 
 def test_an_environment_names_another_terminal(box: Box) -> None:
@@ -375,7 +375,7 @@ def test_no_file_of_users_holds_the_server_up(mode: str, engine: Engine, hostile
 def test_streams_are_the_users(mode: str, box: Box) -> None:
     script = "echo out > /dev/stdout; echo err > /dev/stderr; cat /dev/stdin"
     ran = box.run(script, user="nobody", stdin="in")
-    assert sorted(ran.output.split()) == ["err", "in", "out"]
+    assert (ran.stdout, ran.stderr) == ("out\nin", "err\n")
     ran = box.run(
         "echo a > /dev/stdout; echo b > /dev/tty; stat -c %U $(tty)", user="nobody", terminal=SIZE
     )

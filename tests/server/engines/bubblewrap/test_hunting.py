@@ -51,9 +51,10 @@ def test_the_reserve_is_filled_after_each_and_closed() -> None:
         hunting = Hunting()
         before = open_descriptors()
         await hunting.run(int)
-        assert open_descriptors() == before + 2
+        filled = open_descriptors()
+        assert filled >= before + 2
         assert await hunting.run(hunting.reserve.give_up)
-        assert open_descriptors() == before + 2
+        assert open_descriptors() == filled
         hunting.close()
         assert open_descriptors() == before
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import subprocess
 import threading
 import time
 from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
 
-from lunette.server.engines.bubblewrap._proc import Proc, Process, Reserve
+from lunette.server.engines.bubblewrap._proc import HUNTS, Proc, Process, Reserve
 from lunette.server.engines.bubblewrap.inside.wire import MARKER
 
 from .descriptors import no_descriptors
@@ -89,8 +91,8 @@ def test_who_is_gone_is_nobody(proc: Proc) -> None:
     proc.signal(found, 9)
 
 
-def test_without_a_descriptor_nobody_is_taken_for_gone(proc: Proc, reserve: Reserve) -> None:
-    soon = Proc(time.monotonic() + 0.05, reserve)
+def test_without_a_descriptor_nobody_is_taken_for_gone(proc: Proc) -> None:
+    soon = Proc(time.monotonic() + 0.05, Reserve())
     with started({}, proc) as found, no_descriptors():
         for look in (lambda: soon.is_alive(found), lambda: soon.signal(found, 0)):
             with pytest.raises(OSError) as caught:
@@ -98,18 +100,52 @@ def test_without_a_descriptor_nobody_is_taken_for_gone(proc: Proc, reserve: Rese
             assert caught.value.errno == errno.EMFILE
 
 
-def test_the_reserve_is_given_up(proc: Proc, reserve: Reserve) -> None:
+def test_the_reserve_is_given_up_and_held_again(proc: Proc, reserve: Reserve) -> None:
     reserve.refill()
     with started({MARKER: MINE}, proc) as found, no_descriptors():
-        assert proc.is_marked(found, [MINE])
-        proc.signal(found, 0)
-        assert not reserve.give_up()
-        assert proc.is_alive(found)
+        for _ in range(50):
+            assert proc.is_marked(found, [MINE])
+            proc.signal(found, 0)
+            assert proc.is_alive(found)
+        left = given_up(reserve)
+    reserve.refill()
+    assert left == given_up(reserve) > 0
+
+
+def given_up(reserve: Reserve) -> int:
+    return sum(iter(reserve.give_up, False))
+
+
+def test_nobody_else_takes_what_is_given_up(proc: Proc, reserve: Reserve) -> None:
+    reserve.refill()
+    over = threading.Event()
+    with started({MARKER: MINE}, proc) as found, no_descriptors() as held:
+
+        def take() -> None:
+            while not over.wait(0.001):
+                with contextlib.suppress(OSError):
+                    held.append(os.open(os.devnull, os.O_RDONLY))
+
+        taking = threading.Thread(target=take)
+        taking.start()
+        try:
+            for _ in range(2000):
+                proc.signal(found, 0)
+        finally:
+            over.set()
+            taking.join()
+
+
+def test_hunts_do_not_wait_for_each_other(proc: Proc, reserve: Reserve) -> None:
+    reserve.refill()
+    with started({}, proc) as found, ThreadPoolExecutor(HUNTS) as threads, no_descriptors():
+        list(threads.map(lambda _: proc.signal(found, 0), range(500)))
 
 
 def test_a_descriptor_is_waited_for(proc: Proc) -> None:
+    waiting = Proc(proc.end, Reserve())
     with started({}, proc) as found, no_descriptors() as held:
         giving = threading.Timer(0.05, lambda: os.close(held.pop()))
         giving.start()
-        assert proc.is_alive(found)
+        assert waiting.is_alive(found)
         giving.join()

@@ -1,21 +1,34 @@
-"""Opening files of the sandbox, inside it, so that every link resolves where it may."""
+"""Files of the sandbox, looked at and changed inside it, so that every link resolves where it may.
+
+Here is what takes no time; what may take long is in `filejobs`.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
-import secrets
 import stat
-from typing import NamedTuple
 
 from lunette.server.engines.bubblewrap.inside.wire import Message
 
-__all__ = ["NotARegularFile", "Uploads", "open_for_reading"]
+__all__ = [
+    "NotARegularFile",
+    "described",
+    "look",
+    "make_directories",
+    "make_directory",
+    "move",
+    "not_regular",
+    "open_for_reading",
+    "os_error",
+    "place_of",
+    "remove",
+]
 
 # O_NONBLOCK: a FIFO or a device must not hold up the worker.
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
-_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_HERE = ("", ".", "..")
+_REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 class NotARegularFile(OSError):
@@ -28,88 +41,125 @@ def open_for_reading(path: str) -> int:
     except OSError as error:
         if error.errno != errno.ENXIO:  # a socket
             raise
-        raise _not_regular(path) from None
+        raise not_regular(path) from None
     mode = os.fstat(fd).st_mode
     if stat.S_ISREG(mode):
         return fd
     os.close(fd)
     if stat.S_ISDIR(mode):
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
-    raise _not_regular(path)
+        raise os_error(errno.EISDIR, path)
+    raise not_regular(path)
 
 
-def _not_regular(path: str) -> NotARegularFile:
+def os_error(number: int, path: str) -> OSError:
+    return OSError(number, os.strerror(number), path)
+
+
+def not_regular(path: str) -> NotARegularFile:
     return NotARegularFile(errno.EINVAL, "Not a regular file", path)
 
 
-class _Upload(NamedTuple):
-    directory: int
-    temporary: str
-    name: str
-    path: str
+def place_of(path: str) -> tuple[str, str]:
+    """Return the directory that *path* is in, without a link in it, and its name there, which is
+    empty for `/`.
+    """
+    parent, name = os.path.split(path.rstrip("/"))
+    if name in _HERE:
+        return os.path.split(os.path.realpath(path))
+    return os.path.realpath(parent or "/"), name
 
 
-class Uploads:
-    """Files that are on their way in, under a temporary name beside the one they will get."""
-
-    def __init__(self) -> None:
-        self._pending: dict[int, _Upload] = {}
-
-    def begin(self, message: Message, _: list[int]) -> tuple[Message, list[int]]:
-        """Make the parents and the temporary file, and return its descriptor."""
-        path: str = message["path"]
-        if path.endswith("/"):
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
-        parent, name = os.path.split(os.path.realpath(path))
-        mode = _mode_of(os.path.join(parent, name), path)
-        os.makedirs(parent, exist_ok=True)
-        directory = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        temporary = f".lunette-{secrets.token_hex(8)}.part"
-        try:
-            fd = os.open(temporary, _CREATE, 0o600, dir_fd=directory)
-        except OSError:
-            os.close(directory)
-            raise
-        os.fchmod(fd, mode)
-        self._pending[message["id"]] = _Upload(directory, temporary, name, path)
-        return {"begun": True}, [fd]
-
-    def commit(self, message: Message, _: list[int]) -> tuple[Message, list[int]]:
-        """Give the file of message *begun* its name."""
-        upload = self._pending.pop(message["begun"])
-        try:
-            os.rename(
-                upload.temporary,
-                upload.name,
-                src_dir_fd=upload.directory,
-                dst_dir_fd=upload.directory,
-            )
-        except OSError as error:
-            self._drop(upload)
-            raise OSError(error.errno, error.strerror, upload.path) from None
-        os.close(upload.directory)
-        return {}, []
-
-    def abort(self, message: Message, _: list[int]) -> tuple[Message, list[int]]:
-        """Remove the temporary file of message *begun*."""
-        self._drop(self._pending.pop(message["begun"]))
-        return {}, []
-
-    def _drop(self, upload: _Upload) -> None:
-        with contextlib.suppress(OSError):
-            os.unlink(upload.temporary, dir_fd=upload.directory)
-        with contextlib.suppress(OSError):
-            os.close(upload.directory)
+def described(path: str, found: os.stat_result, target: str | None) -> Message:
+    """Return what `FileInfo` in openapi.yaml says of a file."""
+    described: Message = {
+        "path": path,
+        "type": _type(found.st_mode),
+        "size": found.st_size,
+        "mode": stat.S_IMODE(found.st_mode),
+        "mtime": found.st_mtime,
+        "uid": found.st_uid,
+        "gid": found.st_gid,
+    }
+    return described if target is None else {**described, "target": target}
 
 
-def _mode_of(target: str, path: str) -> int:
-    """The permissions that the new file gets: those of the one that it replaces."""
+def _type(mode: int) -> str:
+    if stat.S_ISREG(mode):
+        return "file"
+    if stat.S_ISDIR(mode):
+        return "directory"
+    return "symlink" if stat.S_ISLNK(mode) else "other"
+
+
+def look(message: Message, _: list[int]) -> tuple[Message, list[int]]:
+    """Return what is at a path: of its last link, or of what that leads to."""
+    path = message["path"]
+    found = os.stat(path, follow_symlinks=message["follow_symlinks"])
+    target = os.readlink(path) if stat.S_ISLNK(found.st_mode) else None
+    return {"found": described(os.path.join(*place_of(path)), found, target)}, []
+
+
+def make_directory(message: Message, _: list[int]) -> tuple[Message, list[int]]:
+    """Make a directory, as Python's `Path.mkdir`."""
+    path = message["path"]
+    if message["parents"]:
+        make_directories(os.path.dirname(path.rstrip("/")))
     try:
-        found = os.lstat(target).st_mode
+        os.mkdir(path, message["mode"])
+    except FileExistsError:
+        if not (message["exist_ok"] and os.path.isdir(path)):
+            raise
+    return {}, []
+
+
+def make_directories(path: str) -> None:
+    """As `os.makedirs` with `exist_ok`, without a recursion for every level that is missing."""
+    missing: list[str] = []
+    while path and not _make(path):
+        missing.append(path)
+        path = os.path.dirname(path.rstrip("/"))
+    for path in reversed(missing):
+        if not _make(path):
+            raise os_error(errno.ENOENT, path)
+
+
+def _make(path: str) -> bool:
+    """Make a directory where there is none; return whether there is one now."""
+    try:
+        os.mkdir(path)
     except FileNotFoundError:
-        return 0o644
-    if stat.S_ISDIR(found):
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
-    if not stat.S_ISREG(found):
-        raise _not_regular(path)
-    return stat.S_IMODE(found) & 0o777
+        return False
+    except OSError:
+        # Not FileExistsError alone: what may not be written may be there all the same.
+        if os.path.isdir(path):
+            return True
+        if os.path.lexists(path):
+            raise os_error(errno.ENOTDIR, path) from None
+        raise
+    return True
+
+
+def remove(message: Message, _: list[int]) -> tuple[Message, list[int]]:
+    """Remove a file, a link or an empty directory."""
+    path = message["path"]
+    if stat.S_ISDIR(os.lstat(path).st_mode):
+        os.rmdir(path)
+    else:
+        os.unlink(path)
+    return {}, []
+
+
+def move(message: Message, _: list[int]) -> tuple[Message, list[int]]:
+    """Rename; of an error, say which of the two paths is in the way."""
+    source, target = message["source"], message["target"]
+    os.lstat(source)
+    try:
+        os.rename(source, target)
+    except OSError as error:
+        refused = error.errno in _REFUSED and not _can_be_written(source)
+        return {"errno": error.errno, "kind": "OSError", "at_target": not refused}, []
+    return {}, []
+
+
+def _can_be_written(path: str) -> bool:
+    return os.access(place_of(path)[0], os.W_OK)

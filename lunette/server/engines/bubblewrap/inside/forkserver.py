@@ -18,6 +18,7 @@ import traceback
 from types import ModuleType
 
 from lunette.server.engines.bubblewrap.inside import kernel, wire
+from lunette.server.engines.bubblewrap.inside.filejobs import FileWorker
 from lunette.server.engines.bubblewrap.inside.launching import first_children
 from lunette.server.engines.bubblewrap.inside.measuring import Measurer
 from lunette.server.engines.bubblewrap.inside.worker import Worker
@@ -25,6 +26,11 @@ from lunette.server.engines.bubblewrap.inside.worker import Worker
 __all__ = ["main"]
 
 _PAUSE_SECONDS = 0.002
+_KINDS: dict[str, type[Worker | Measurer | FileWorker]] = {
+    "fork": Worker,
+    "measure": Measurer,
+    "files": FileWorker,
+}
 
 
 def main() -> None:
@@ -76,16 +82,19 @@ def _keep_only(fds: list[int]) -> None:
 
 
 def _answer(sock: socket.socket, message: wire.Message, fds: list[int]) -> None:
+    given: list[int] = []
     try:
         if message["op"] == "bind":
             _bind(message["mounts"])
         else:
-            _fork(sock, fds, Measurer if message["op"] == "measure" else Worker)
-        wire.send(sock, {"id": message["id"]})
+            pid = _fork(sock, fds, _KINDS[message["op"]])
+            # It waits for its first message, so that it is still there.
+            given = [os.pidfd_open(pid)] if message["op"] == "files" else []
+        wire.send(sock, {"id": message["id"]}, given)
     except OSError as error:
         wire.send(sock, {"id": message["id"], "error": str(error)})
     finally:
-        for fd in fds:
+        for fd in (*fds, *given):
             os.close(fd)
 
 
@@ -99,9 +108,10 @@ def _bind(mounts: list[tuple[str, str]]) -> None:
         kernel.bind_mount(source, target)
 
 
-def _fork(sock: socket.socket, fds: list[int], kind: type[Worker | Measurer]) -> None:
-    if os.fork():
-        return
+def _fork(sock: socket.socket, fds: list[int], kind: type[Worker | Measurer | FileWorker]) -> int:
+    pid = os.fork()
+    if pid:
+        return pid
     try:
         sock.close()
         os.setsid()

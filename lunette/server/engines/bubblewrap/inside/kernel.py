@@ -6,6 +6,7 @@ import ctypes
 import errno
 import fcntl
 import os
+import signal
 import struct
 from collections.abc import Callable
 
@@ -16,6 +17,7 @@ __all__ = [
     "CLONE_NEWUSER",
     "adopt_orphans",
     "bind_mount",
+    "die_with_parent",
     "drop_capabilities",
     "enter_namespaces",
     "limit_capabilities",
@@ -42,7 +44,7 @@ _CLONE = {
     "user": CLONE_NEWUSER,
 }
 _NS_GET_USERNS = 0xB701
-_PR_SET_DUMPABLE, _PR_SET_SECCOMP, _PR_SET_CHILD_SUBREAPER = 4, 22, 36
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_SECCOMP, _PR_SET_CHILD_SUBREAPER = 1, 4, 22, 36
 _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 24, 38, 47, 4
 _CAPABILITY_VERSION_3 = 0x20080522
 _LAST_CAPABILITY = 63
@@ -143,6 +145,13 @@ def _mount(
 def adopt_orphans() -> None:
     """Become the parent of every descendant whose own parent ends."""
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def die_with_parent(parent: int) -> None:
+    """Be killed when *parent* ends, or has; a change of the user or of capabilities forgets it."""
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
 
 
 def enter_namespaces(pid: int, furnish: Callable[[], None]) -> None:

@@ -7,6 +7,7 @@ A message that could be over the socket's buffer travels in a memfd, the first o
 from __future__ import annotations
 
 import array
+import contextlib
 import errno
 import json
 import os
@@ -24,8 +25,8 @@ _INLINE = 32 * 1024
 _RIGHTS_SIZE = socket.CMSG_SPACE(MAX_FDS * array.array("i").itemsize)
 _IN_MEMFD = b"memfd"
 # What stands for an answer whose descriptors did not arrive, whatever was asked, with what it says
-# of a command that runs all the same.
-_KEPT = ("id", "pid", "marker")
+# of a command that runs, or of a file that is begun, all the same.
+_KEPT = ("id", "pid", "marker", "begun")
 _NO_DESCRIPTORS = {
     "errno": errno.EMFILE,
     "kind": "OSError",
@@ -59,12 +60,7 @@ def _send(sock: socket.socket, body: bytes, fds: Sequence[int]) -> None:
 def receive(sock: socket.socket) -> tuple[Message, list[int]] | None:
     """Receive one message and its descriptors, close-on-exec; None when the other side is gone."""
     fds = array.array("i")
-    try:
-        # socket.recv_fds takes flags and does not pass them on; without this one, commands inherit
-        # the descriptors.
-        body, rights, flags, _ = sock.recvmsg(_INLINE * 2, _RIGHTS_SIZE, socket.MSG_CMSG_CLOEXEC)
-    except ConnectionResetError:
-        return None
+    body, rights, flags = _received(sock)
     if not body:
         return None
     for _, _, data in rights:
@@ -78,3 +74,12 @@ def receive(sock: socket.socket) -> tuple[Message, list[int]] | None:
         with open(fds.pop(0), "rb") as file:
             body = file.read()
     return json.loads(body), fds.tolist()
+
+
+def _received(sock: socket.socket) -> tuple[bytes, list[tuple[int, int, bytes]], int]:
+    while True:
+        with contextlib.suppress(ConnectionResetError):  # said once, and before what was sent
+            # socket.recv_fds takes flags and does not pass them on; without this one, commands
+            # inherit the descriptors.
+            received = sock.recvmsg(_INLINE * 2, _RIGHTS_SIZE, socket.MSG_CMSG_CLOEXEC)
+            return received[0], received[1], received[2]

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 
 from lunette.server.engines.bubblewrap.inside import files, kernel, limits, terminals, wire
+from lunette.server.engines.bubblewrap.inside.entering import enter, settle
 from lunette.server.engines.bubblewrap.inside.launching import (
     FailedStartError,
     Launched,
@@ -26,9 +27,9 @@ from lunette.server.engines.bubblewrap.inside.launching import (
 from lunette.server.engines.bubblewrap.inside.spawning import (
     Start,
     WrongDirectoryError,
-    become,
     spawn,
 )
+from lunette.server.engines.bubblewrap.inside.uploads import Uploads
 from lunette.server.engines.bubblewrap.inside.wire import MARKER, Message
 
 __all__ = ["Worker"]
@@ -36,6 +37,7 @@ __all__ = ["Worker"]
 # What no directory in memory may hide: without it there is no command, or no wall.
 _NEEDED = ("/proc/1/stat", "/proc/sys/user/max_user_namespaces", "/dev/null")
 _ROOM_SECONDS = 0.001
+_PATHS = {"path", "source", "target"}
 
 
 class Worker:
@@ -44,7 +46,7 @@ class Worker:
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self._commands: dict[int, int] = {}  # pid -> the id of its message
-        self._uploads = files.Uploads()
+        self._uploads = Uploads()
         self._bwrap = 0
         self._null = self._terminals = -1
         # What this process, or whoever started the server, ignores would be ignored in commands.
@@ -65,6 +67,10 @@ class Worker:
             "begin": self._uploads.begin,
             "commit": self._uploads.commit,
             "abort": self._uploads.abort,
+            "stat": files.look,
+            "mkdir": files.make_directory,
+            "remove": files.remove,
+            "move": files.move,
         }
 
     def serve(self) -> None:
@@ -91,8 +97,7 @@ class Worker:
         try:
             for pid in (launched.pid1, *first_children(launched.pid1)):
                 limits.apply_to(pid, message["processes"])
-            _become(message["base"])
-            kernel.enter_namespaces(launched.pid1, lambda: self._furnish(message))
+            enter(launched.pid1, message["base"], lambda: self._furnish(message))
             self._settle(message)
         except BaseException:
             _kill(launched.pid1_fd)
@@ -101,20 +106,14 @@ class Worker:
 
     def _settle(self, message: Message) -> None:
         """Inside now: become what a command may be, for good."""
-        os.chdir("/")
         # No single file can be larger than all together may be: that takes no watching.
         own = limits.of_sandbox(message["processes"], message["disk"])
         wanted = limits.named(message["ulimits"])
         limits.apply(limits.with_room(own, wanted))
         self._limits = limits.within(own, wanted)
-        kernel.limit_capabilities(message["capabilities"])
         if message["base"] is not None:
             _forbid_user_namespaces()
-            become(**message["user"])
-        kernel.set_capabilities(message["capabilities"] if os.getuid() == 0 else 0)
-        kernel.no_new_privileges()
-        kernel.set_seccomp()
-        kernel.set_dumpable(False)
+        settle(message)
         self._null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
         self._working_dir = message["working_dir"]
 
@@ -192,8 +191,8 @@ class Worker:
         message, fds = received
         answer_fds: list[int] = []
         try:
-            if "path" in message:
-                message["path"] = os.path.join(self._working_dir, message["path"])
+            for name in _PATHS & message.keys():
+                message[name] = os.path.join(self._working_dir, message[name])
             answer, answer_fds = self._operations[message["op"]](message, fds)
         except OSError as error:
             answer = {
@@ -227,7 +226,7 @@ class Worker:
 
     def _open(self, message: Message, _: list[int]) -> tuple[Message, list[int]]:
         fd = files.open_for_reading(message["path"])
-        return {"size": os.fstat(fd).st_size}, [fd]
+        return {}, [fd]
 
     def _exec(self, message: Message, fds: list[int]) -> tuple[Message, list[int]]:
         os.chdir(os.path.join(self._working_dir, message["cwd"] or ""))
@@ -301,15 +300,6 @@ def _stop_everybody() -> None:
     # Not this process and not pid 1; nobody else may be there, or only what is not the user's.
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.kill(-1, signal.SIGSTOP)
-
-
-def _become(base: int | None) -> None:
-    """Take the first user id of a range, with its group and no other; None stays who it is."""
-    if base is None:
-        return
-    os.setgroups([])
-    os.setresgid(base, base, base)
-    os.setresuid(base, base, base)
 
 
 def _forbid_user_namespaces() -> None:

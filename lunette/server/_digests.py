@@ -1,0 +1,75 @@
+"""sha-256 as RFC 9530 writes it, computed off the loop."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import hashlib
+import re
+from collections.abc import Iterable
+
+from lunette.server._problems import Problem
+
+__all__ = ["Digest", "mismatch", "sent_digest"]
+
+_FIELD = "Repr-Digest"
+# What is shorter is hashed in less time than a thread takes to begin.
+_SMALL = 64 * 1024
+_SIZE = 32
+_MEMBER = re.compile(r"sha-256=(.*)")
+_BYTES = re.compile(r":([A-Za-z0-9+/]*={0,2}):(?: *;.*)?")
+
+
+class Digest:
+    """The digest of what comes, one block after another."""
+
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256()
+        self._last: asyncio.Future[None] | None = None
+
+    async def update(self, data: bytes) -> None:
+        """Take *data*; a large block is hashed in a thread, while the caller goes on."""
+        await self._settle()
+        if len(data) <= _SMALL:
+            self._hash.update(data)
+        else:
+            loop = asyncio.get_running_loop()
+            self._last = loop.run_in_executor(None, self._hash.update, data)
+
+    async def value(self) -> str:
+        """Return the digest of all that came, as a member of `Repr-Digest`."""
+        await self._settle()
+        return f"sha-256=:{base64.b64encode(self._hash.digest()).decode()}:"
+
+    async def _settle(self) -> None:
+        if self._last is not None and not self._last.done():
+            await asyncio.wait([self._last])  # cancelled, it must not cancel the thread's
+
+
+def sent_digest(fields: Iterable[str]) -> str | None:
+    """Return the digest that the header *fields* name, as `Digest.value` writes it."""
+    found = [
+        value[1]
+        for member in ",".join(fields).split(",")
+        if (value := _MEMBER.fullmatch(member.strip()))
+    ]
+    if not found:
+        return None
+    encoded = _BYTES.fullmatch(found[-1])
+    if encoded is None or not _is_digest(encoded[1]):
+        detail = f"'{_FIELD}' has no sha-256 in base64 between colons"
+        raise Problem(422, "invalid_request", detail, key=_FIELD)
+    return f"sha-256=:{encoded[1]}:"
+
+
+def mismatch(what: str) -> Problem:
+    """Return the problem of bytes that are not those that were announced."""
+    return Problem(400, "digest_mismatch", what)
+
+
+def _is_digest(encoded: str) -> bool:
+    try:
+        return len(base64.b64decode(encoded, validate=True)) == _SIZE
+    except binascii.Error:
+        return False

@@ -1,0 +1,71 @@
+"""The body of one request that sends to an upload, until it ends or another takes its place."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+from starlette.types import Message, Receive
+
+__all__ = ["Sending"]
+
+# Who takes the place of a request waits for what is on its way, even if TCP has to send it again:
+# for so long after the last byte, and altogether.
+_SILENCE_SECONDS = 0.25
+_LAST_SECONDS = 1.0
+# A client that has vanished is not waited for any longer than one that does not come back.
+_HANGING_SECONDS = 600.0
+
+
+class Sending:
+    """After `chunks`: *is_cut* if the client went away, *is_ended* if nobody waits for the rest.
+
+    The connection may be broken without anybody's knowing, so that nothing may ever come.
+    """
+
+    def __init__(self, receive: Receive) -> None:
+        self.is_cut = False
+        self.is_ended = False
+        self._receive = receive
+        self._last: float | None = None
+        self._waiting: asyncio.Timeout | None = None
+
+    async def chunks(self) -> AsyncGenerator[bytes]:
+        """Yield what comes."""
+        more = True
+        while more:
+            message = await self._next()
+            if message is None:
+                self.is_ended = True
+                return
+            if message["type"] == "http.disconnect":
+                self.is_cut = True
+                return
+            more = message.get("more_body", False)
+            if body := message.get("body", b""):
+                yield body
+
+    def end(self, *, at_once: bool = False) -> None:
+        """Take no more than what has been sent by now; *at_once*, not even that."""
+        now = asyncio.get_running_loop().time()
+        if at_once:
+            self._last = now
+        elif self._last is None:
+            self._last = now + _LAST_SECONDS
+        if self._waiting is not None and not self._waiting.expired():
+            self._waiting.reschedule(self._deadline())
+
+    async def _next(self) -> Message | None:
+        try:
+            async with asyncio.timeout_at(self._deadline()) as self._waiting:
+                return await self._receive()
+        except TimeoutError:
+            return None
+        finally:
+            self._waiting = None
+
+    def _deadline(self) -> float:
+        now = asyncio.get_running_loop().time()
+        if self._last is None:
+            return now + _HANGING_SECONDS
+        return min(self._last, now + _SILENCE_SECONDS)

@@ -1,0 +1,148 @@
+"""An upload: a file or a directory that comes in one request or in many."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Awaitable, Callable
+
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive
+
+from lunette.server._blocks import Blocks
+from lunette.server._digests import Digest, mismatch
+from lunette.server._problems import Problem
+from lunette.server._run import seen
+from lunette.server._sending import Sending
+from lunette.server._transfer import Errors, Transfer
+from lunette.server.engines.files import FileWriter
+
+__all__ = ["Upload"]
+
+
+class Upload(Transfer):
+    """Its bytes are taken from one request at a time, the latest."""
+
+    def __init__(
+        self,
+        request: object,
+        errors: Errors,
+        begin: Callable[[], Awaitable[FileWriter]],
+        *,
+        digest: Digest | None,
+    ) -> None:
+        self._begin = begin
+        self._digest = digest
+        self._writer: FileWriter | None = None
+        self._offset = 0
+        self._turn = asyncio.Lock()
+        self._senders: list[Sending] = []
+        self._committing: asyncio.Task[None] | None = None
+        super().__init__(request, errors)
+
+    @property
+    def size(self) -> int:
+        """How many bytes have come for good, though a request may be sending."""
+        return self._offset
+
+    async def offset(self) -> int:
+        """Return how many bytes have come, which stays so until the next request sends some."""
+        await self.ready()
+        async with self._alone():
+            return self._offset
+
+    async def send(self, offset: int, receive: Receive) -> tuple[int, bool]:
+        """Take a body that begins at *offset*; return how many bytes have come, and whether it was
+        all of that body.
+        """
+        await self.ready()
+        sending = Sending(receive)
+        async with self._alone(sending):
+            if offset > self._offset:
+                detail = f"the body begins at {offset}, and only {self._offset} bytes have come"
+                raise Problem(409, "upload_gap", detail, key="offset", offset=self._offset)
+            if self.is_done:
+                return self._offset, True
+            with self.working():
+                await self._take(sending, self._offset - offset)
+            self.check()
+            if sending.is_cut:
+                raise ClientDisconnect
+            return self._offset, not sending.is_ended
+
+    async def commit(self, length: int, digest: str | None) -> None:
+        """Give it its name, if *length* and *digest* are those of what has come."""
+        await self.ready()
+        if digest is not None and self._digest is None:
+            detail = "the upload was begun without 'digest', so that there is none to compare"
+            raise Problem(422, "invalid_request", detail, key="digest")
+        if self._committing is None:
+            self._committing = asyncio.create_task(self._commit(length, digest))
+            self._committing.add_done_callback(seen)
+        await asyncio.wait([self._committing])
+        self.check()
+        if length != self._offset:  # of a repeat that is none
+            raise self._wrong_length(length)
+
+    async def _open(self) -> None:
+        self._writer = await self._begin()
+
+    async def _close(self) -> None:
+        for sending in self._senders:
+            sending.end(at_once=True)
+        async with self._turn:
+            if self._writer is not None and not self.is_done:
+                await self._writer.abort()
+
+    @contextlib.asynccontextmanager
+    async def _alone(self, sending: Sending | None = None) -> AsyncGenerator[None]:
+        """Take the place of the request that sends now."""
+        for other in self._senders:
+            other.end()
+        if sending is not None:
+            self._senders.append(sending)
+        try:
+            async with self._turn:
+                self.check()
+                yield
+        finally:
+            if sending is not None:
+                self._senders.remove(sending)
+
+    async def _take(self, sending: Sending, skipped: int) -> None:
+        assert self._writer is not None
+        blocks = Blocks(self._writer, self._digest)
+        try:
+            async for data in sending.chunks():
+                new = data[skipped:] if skipped else data
+                skipped -= len(data) - len(new)
+                if new:
+                    await blocks.add(new)
+            await blocks.flush()
+        finally:
+            await blocks.settle()
+            self._offset += blocks.written
+
+    async def _commit(self, length: int, digest: str | None) -> None:
+        async with self._alone():
+            await self._compare(length, digest)
+            assert self._writer is not None
+            with self.working():
+                await self._writer.commit()
+            self.is_done, self.problem = True, None
+            self._writer = None
+
+    async def _compare(self, length: int, digest: str | None) -> None:
+        """Give it up if it is not what it should be."""
+        found = None if self._digest is None else await self._digest.value()
+        if length != self._offset:
+            problem = self._wrong_length(length)
+        elif digest not in (None, found):
+            problem = mismatch(f"the digest of what has come is {found}, and not {digest}")
+        else:
+            return
+        self.end(problem)
+        raise problem
+
+    def _wrong_length(self, length: int) -> Problem:
+        return mismatch(f"{self._offset} bytes have come, and not {length}")
