@@ -248,6 +248,7 @@ class RateLimitError(APIError):
     """The server has too much to do, or this key asks too often; nothing was done."""
 
 
+_NUMBERS = {name: number for number, name in errno.errorcode.items()}
 _OTHER = errno.EIO  # in a class that declares `errno` the module is out of sight
 
 
@@ -263,6 +264,9 @@ class SandboxFileError(APIError, OSError):
 
     def _describe(self, problem: Mapping[str, Any]) -> None:
         self.errno, words = _MEANINGS.get(str(self.code), (self._errno, None))
+        said = _NUMBERS.get(str(problem.get("errno")))
+        if said not in (None, self.errno):
+            self.errno, words = said, None
         self.strerror = words or os.strerror(self.errno)
         self.filename = problem.get("path") or self.response.request.url.params.get("path")
 

@@ -92,6 +92,7 @@ class Problem(Exception):
         *,
         path: str | None = None,
         key: str | None = None,
+        errno: str | None = None,
         offset: int | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
@@ -101,6 +102,7 @@ class Problem(Exception):
         self.detail = detail
         self.path = path
         self.key = key
+        self.errno = errno
         self.offset = offset
         self.headers = headers
 
@@ -112,6 +114,7 @@ class Problem(Exception):
             self.detail,
             path=self.path,
             key=self.key,
+            errno=self.errno,
             offset=self.offset,
             headers=self.headers,
         )
@@ -131,7 +134,12 @@ class Problem(Exception):
             "detail": self.detail[:_LONGEST_DETAIL],
             "request_id": request_id,
         }
-        more = {"path": self.path, "key": self.key, "offset": self.offset}
+        more = {
+            "path": self.path,
+            "key": self.key,
+            "errno": self.errno,
+            "offset": self.offset,
+        }
         return body | {name: value for name, value in more.items() if value is not None}
 
 
@@ -211,4 +219,5 @@ def _file_problem(error: OSError) -> Problem | None:
         what = error.strerror or os.strerror(error.errno)  # an archive has its own
     else:
         return None
-    return Problem(status, code, f"{what}: '{path}'", path=path)
+    name = errno.errorcode.get(error.errno)
+    return Problem(status, code, f"{what}: '{path}'", path=path, errno=name)

@@ -1,4 +1,5 @@
 # pathlib knows no bytes, which names here are.
+# ruff: noqa: PTH103, PTH118, PTH123, PTH211
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
 # pathlib knows no bytes, which names here are.
+# ruff: noqa: PTH211
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
 # pathlib knows no bytes, which names here are.
+# ruff: noqa: PTH108, PTH115
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """Trees of files, their archives, and what both have in common."""
 
 # pathlib knows no bytes, which names here are.
+# ruff: noqa: PTH118, PTH123
 
 from __future__ import annotations
 

@@ -84,6 +84,8 @@ class Aim:
             self._aim_process(case, operation)
         if not case.path_parameters.keys().isdisjoint(("upload_id", "archive_id")):
             self._files.aim_transfer(case, operation)
+        if "files" in case.operation.definition.raw["tags"]:
+            self._population.furnish(case.path_parameters["sandbox_id"])
 
     def _aim_process(self, case: Any, operation: str | None) -> None:
         if operation == "start_process" and self._often(0.7):

@@ -51,6 +51,7 @@ class Population:
         self.ended: deque[str] = deque(maxlen=_MEMORY)
         self.commands: deque[Command] = deque(maxlen=_MEMORY)
         self.transfers = Transfers(self.choice)
+        self._furnished: set[str] = set()
         self._ids = random.Random(seed)
         self._url = url
         self._session = requests.Session()
@@ -92,6 +93,15 @@ class Population:
                 return answer.status_code < 500
         return False
 
+    def furnish(self, sandbox_id: str) -> None:
+        """Make one of each kind of file in a sandbox that lives, as far as it lets us, once."""
+        if sandbox_id in self._furnished or sandbox_id not in self.specifications:
+            return
+        self._furnished.add(sandbox_id)
+        url = f"{self._url}/sandboxes/{sandbox_id}/exec"
+        body: dict[str, Any] = {"command": _FURNISHED, "timeout": 5, "cwd": "/workspace"}
+        self._session.post(url, params=_OURS, json=body, timeout=_GUARD)
+
     def learn(self, case: Any, response: Any) -> None:
         """Note what a request made or destroyed, and make up for it."""
         self.transfers.learn(operation_of(case), case, response)
@@ -103,16 +113,10 @@ class Population:
         self._keep_up()
 
     def _learn_create_sandbox(self, case: Any, response: Any) -> None:
-        sandbox_id = case.path_parameters["sandbox_id"]
-        if sandbox_id not in self.specifications:
-            self._furnish(sandbox_id)
-        self.specifications[sandbox_id] = copy.deepcopy(case.body)
+        self.specifications[case.path_parameters["sandbox_id"]] = copy.deepcopy(case.body)
 
     def _learn_create_sandbox_from_form(self, case: Any, response: Any) -> None:
-        sandbox_id = response.json()["sandbox_id"]
-        if sandbox_id not in self.specifications:
-            self._furnish(sandbox_id)
-        self.specifications[sandbox_id] = None
+        self.specifications[response.json()["sandbox_id"]] = None
 
     def _learn_delete_sandbox(self, case: Any, response: Any) -> None:
         self._forget(case.path_parameters["sandbox_id"])
@@ -147,13 +151,6 @@ class Population:
         sandbox_id, body = self.new_id(), {"service": {"image": "host"}}
         self._send("PUT", f"/sandboxes/{sandbox_id}", json=body)
         self.specifications[sandbox_id] = body
-        self._furnish(sandbox_id)
-
-    def _furnish(self, sandbox_id: str) -> None:
-        """Make one of each kind of file, as far as the sandbox lets it."""
-        url = f"{self._url}/sandboxes/{sandbox_id}/exec"
-        body: dict[str, Any] = {"command": _FURNISHED, "timeout": 5, "cwd": "/workspace"}
-        self._session.post(url, params=_OURS, json=body, timeout=_GUARD)
 
     def _destroy(self, sandbox_id: str) -> None:
         self._send("DELETE", f"/sandboxes/{sandbox_id}")

@@ -11,6 +11,7 @@ import json
 import os
 import tarfile
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attrs import asdict, frozen
@@ -359,13 +360,17 @@ class Steps:
         counts = []
         for pid in (os.getpid(), forkserver._process.pid, sandbox._worker.pid):
             with contextlib.suppress(PermissionError):
-                counts.append(len(os.listdir(f"/proc/{pid}/fd")))
+                counts.append(_open_in(pid))
         return {"counts": counts}
 
 
+def _open_in(pid: int) -> int:
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+
+
 def _pid_of(pidfd: int) -> int:
-    with open(f"/proc/self/fdinfo/{pidfd}") as lines:  # noqa: PTH123 - not a path of a user's
-        found = dict(line.split(":", 1) for line in lines)
+    lines = Path(f"/proc/self/fdinfo/{pidfd}").read_text().splitlines()
+    found = dict(line.split(":", 1) for line in lines)
     pid = int(found["Pid"])
     if pid < 0:
         raise OSError(errno.ESRCH, os.strerror(errno.ESRCH))

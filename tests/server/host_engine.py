@@ -453,12 +453,11 @@ class HostDirectory(HostWriter):
 
     def _commit(self) -> None:
         try:
-            archive = tarfile.open(fileobj=io.BytesIO(self._content))
+            with tarfile.open(fileobj=io.BytesIO(self._content)) as archive:
+                self._target.mkdir(exist_ok=True)
+                archive.extractall(self._target, filter="fully_trusted")
         except tarfile.TarError as error:
             raise OSError(errno.EINVAL, f"not a tar archive: {error}") from error
-        with archive:
-            self._target.mkdir(exist_ok=True)
-            archive.extractall(self._target, filter="fully_trusted")
 
     def _drop(self) -> None:
         self._content.clear()

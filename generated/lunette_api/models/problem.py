@@ -26,6 +26,7 @@ class Problem:
         detail (str):
         request_id (str):
         path (str | Unset): The path inside the sandbox that the error is about.
+        errno (str | Unset): The name that POSIX has for what a file system said.
         offset (int | Unset): How far it is, of an `input_gap` or an `upload_gap`.
         key (str | Unset): The key of the service, or the field of the body, that the error is about.
     """
@@ -37,6 +38,7 @@ class Problem:
     detail: str
     request_id: str
     path: str | Unset = UNSET
+    errno: str | Unset = UNSET
     offset: int | Unset = UNSET
     key: str | Unset = UNSET
     additional_properties: dict[str, Any] = _attrs_field(init=False, factory=dict)
@@ -56,6 +58,8 @@ class Problem:
 
         path = self.path
 
+        errno = self.errno
+
         offset = self.offset
 
         key = self.key
@@ -74,6 +78,8 @@ class Problem:
         )
         if path is not UNSET:
             field_dict["path"] = path
+        if errno is not UNSET:
+            field_dict["errno"] = errno
         if offset is not UNSET:
             field_dict["offset"] = offset
         if key is not UNSET:
@@ -98,6 +104,8 @@ class Problem:
 
         path = d.pop("path", UNSET)
 
+        errno = d.pop("errno", UNSET)
+
         offset = d.pop("offset", UNSET)
 
         key = d.pop("key", UNSET)
@@ -110,6 +118,7 @@ class Problem:
             detail=detail,
             request_id=request_id,
             path=path,
+            errno=errno,
             offset=offset,
             key=key,
         )

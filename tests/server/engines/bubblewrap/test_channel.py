@@ -111,7 +111,7 @@ def test_what_the_other_side_said_last_comes_before_its_end() -> None:
         async with peer() as it:
             said: asyncio.Queue[Message] = asyncio.Queue()
             it.channel.unasked = said.put_nowait
-            await it.channel.tell({"op": "commit"}, deadline=30)
+            it.channel.tell({"op": "commit"})
             wire.send(it.sock, {"errno": 22})
             it.sock.close()  # and has not read what it was told, so that its socket is reset
             assert await said.get() == {"errno": 22}

@@ -274,10 +274,9 @@ def test_a_listing(box: Box, files: Files) -> None:
     directory, entries = files.listing("to_b/../a")
     assert directory == "/workspace/a"
     ((found),) = entries
-    assert found == {
-        **{"path": "x", "type": "file", "size": 3, "mode": 0o640, "mtime": 1000000.5},
-        **{"uid": found["uid"], "gid": found["gid"]},
-    }
+    ids = {"uid": found["uid"], "gid": found["gid"]}
+    expected = {"path": "x", "type": "file", "size": 3, "mode": 0o640, "mtime": 1000000.5}
+    assert found == {**expected, **ids}
     shown = {entry["path"]: entry for entry in files.listing("b")[1]}
     assert shown["link"]["target"] == "/b/.."
     assert files.listing("to_b")[0] == "/workspace/b"
@@ -418,7 +417,8 @@ def test_a_command_runs_beside_a_pack_that_nobody_takes(box: Box, files: Files) 
 
 @pytest.mark.parametrize("kind", ["put", "unpack", "pack", "list"])
 def test_a_sandbox_that_ends_under_a_transfer(engine: Engine, kind: str) -> None:
-    more = {"pack": {"rules": []}, "list": {"depth": 0}}.get(kind, {})
+    options: dict[str, dict[str, Any]] = {"pack": {"rules": []}, "list": {"depth": 0}}
+    more = options.get(kind, {})
     with engine.sandbox() as box:
         files = Files(box)
         box.run("mkdir d; truncate -s 40M d/data")
