@@ -56,13 +56,19 @@ class FileAim:
         if is_new and self._often(0.75):
             case.path_parameters[name] = self._population.new_id()
             return
-        found: Any = many.choose(self._choice, self._population.specifications)
+        living = self._population.specifications
+        found: Any = many.choose(self._choice, living)
+        if operation in ("send_upload", "commit_upload") and self._often(0.4):
+            found = self._transfers.directory(self._choice, living) or found
         if self._transfers.over and self._often(0.1):
             found = self._choice.choice(self._transfers.over)
         if found is None or self._often(0.1):
             return
         case.path_parameters["sandbox_id"] = found.sandbox_id
         case.path_parameters[name] = found.key
+        upload = self._transfers.upload_of(case)
+        if operation == "commit_upload" and upload is not None and self._often(0.8):
+            self._population.send_rest(upload)
 
     def aim_query(self, case: Any, operation: str | None) -> None:
         """Choose the path, the offset, and what an operation does by default."""
@@ -94,7 +100,7 @@ class FileAim:
             return
         if upload.content is not None and self._often(0.9):
             rest = upload.content[len(upload.sent) :]
-            size = len(rest) if self._often(0.6) else self._choice.randint(0, len(rest))
+            size = len(rest) if self._often(0.7) else self._choice.randint(0, len(rest))
             case.body = rest[:size]
         elif self._often(0.05):
             case.body = bytes(self._choice.randint(1, _MOST_SENT))

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import requests
-from transfers import Transfers
+from transfers import Transfers, Upload
 
 __all__ = ["FILES", "LARGE", "Command", "Population", "operation_of"]
 
@@ -101,6 +101,18 @@ class Population:
         url = f"{self._url}/sandboxes/{sandbox_id}/exec"
         body: dict[str, Any] = {"command": _FURNISHED, "timeout": 5, "cwd": "/workspace"}
         self._session.post(url, params=_OURS, json=body, timeout=_GUARD)
+
+    def send_rest(self, upload: Upload) -> None:
+        """Send what is missing of a directory, which most requests alone would not complete."""
+        offset = len(upload.sent)
+        rest = (upload.content or b"")[offset:]
+        if not rest or upload.is_committed:
+            return
+        path = f"/sandboxes/{upload.sandbox_id}/uploads/{upload.key}"
+        query = {**_OURS, "offset": str(offset)}
+        answer = self._session.patch(self._url + path, rest, params=query, timeout=_GUARD)
+        if answer.status_code == 200:
+            upload.add(offset, rest)
 
     def learn(self, case: Any, response: Any) -> None:
         """Note what a request made or destroyed, and make up for it."""

@@ -98,6 +98,12 @@ class Transfers:
         self.surprise: str | None = None
         self.latest: Upload | None = None  # that a request was about
 
+    def directory(self, choice: random.Random, living: Mapping[str, Any]) -> Upload | None:
+        """Choose the upload of a directory that is not there yet."""
+        directories = [u for u in self.uploads.known.values() if u.content is not None]
+        found = [u for u in directories if u.sandbox_id in living and not u.is_committed]
+        return choice.choice(found) if found else None
+
     def upload_of(self, case: Any) -> Upload | None:
         """Return the upload that a request is about."""
         return self.uploads.known.get(_key(case, "upload_id"))
