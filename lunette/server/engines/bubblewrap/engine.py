@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import uuid
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine
 from typing import Any
 
 from attrs import evolve
@@ -19,6 +19,7 @@ from lunette.server.engines.bubblewrap._arguments import (
     bwrap_arguments,
 )
 from lunette.server.engines.bubblewrap._disk import DiskWatch, check_free
+from lunette.server.engines.bubblewrap._engine_files import EngineFiles
 from lunette.server.engines.bubblewrap._forkserver import ForkServer, open_worker
 from lunette.server.engines.bubblewrap._host_image import has_place
 from lunette.server.engines.bubblewrap._hunting import Hunting
@@ -38,14 +39,6 @@ from lunette.server.engines.bubblewrap._users import Owner, find_user
 from lunette.server.engines.bubblewrap.inside.seccomp import (
     UnsupportedArchitectureError,
     filter_program,
-)
-from lunette.server.engines.files import (
-    Bytes,
-    FileReader,
-    FileStat,
-    FileWriter,
-    IfExists,
-    IgnoreRule,
 )
 from lunette.server.engines.protocol import (
     Capabilities,
@@ -81,7 +74,7 @@ _IDENTITY = ("base", "user", "capabilities", "processes", "disk")
 _SPARE = SandboxSpec(id="spare", image=_HOST)
 
 
-class BubblewrapEngine:
+class BubblewrapEngine(EngineFiles):
     """See `Engine` in the protocol. Use it on one event loop, the main thread's."""
 
     name = "bubblewrap"
@@ -358,44 +351,6 @@ class BubblewrapEngine:
 
     async def exec(self, handle: Handle, command: Command) -> Process:
         return await self._find(handle).exec(command)
-
-    async def get(self, handle: Handle, path: str) -> FileReader:
-        return await self._find(handle).files.open(path)
-
-    async def begin_put(
-        self,
-        handle: Handle,
-        path: str,
-        *,
-        mode: int | None = None,
-        if_exists: IfExists = "replace",
-    ) -> FileWriter:
-        files = self._find(handle).files
-        return await files.begin_put(path, mode=mode, if_exists=if_exists)
-
-    async def begin_unpack(self, handle: Handle, path: str) -> FileWriter:
-        return await self._find(handle).files.begin_unpack(path)
-
-    async def pack(self, handle: Handle, path: str, rules: Sequence[IgnoreRule]) -> Bytes:
-        return await self._find(handle).files.pack(path, rules)
-
-    async def list_directory(self, handle: Handle, path: str, depth: int) -> Bytes:
-        return await self._find(handle).files.list_directory(path, depth)
-
-    async def stat(self, handle: Handle, path: str, *, follow_symlinks: bool) -> FileStat:
-        return await self._find(handle).files.stat(path, follow_symlinks=follow_symlinks)
-
-    async def mkdir(
-        self, handle: Handle, path: str, *, mode: int, parents: bool, exist_ok: bool
-    ) -> None:
-        files = self._find(handle).files
-        await files.mkdir(path, mode=mode, parents=parents, exist_ok=exist_ok)
-
-    async def remove(self, handle: Handle, path: str, *, recursive: bool) -> None:
-        await self._find(handle).files.remove(path, recursive=recursive)
-
-    async def move(self, handle: Handle, source: str, target: str) -> None:
-        await self._find(handle).files.move(source, target)
 
     def _find(self, handle: Handle) -> BubblewrapSandbox:
         try:
