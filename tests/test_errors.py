@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import pickle
 import subprocess
 from typing import Any
@@ -105,6 +106,21 @@ def test_what_is_wrong_with_a_file_has_an_errno(status: int, code: str, number: 
     assert isinstance(error, OSError)
     assert (error.errno, error.filename, error.code) == (number, "/w/a", code)
     assert str(error) == f"[Errno {number}] {error.strerror}: '/w/a' (in the sandbox)"
+
+
+@pytest.mark.parametrize("said", ["EROFS", "ELOOP", "ETXTBSY"])
+def test_an_error_of_a_file_has_the_errno_that_the_server_says(said: str) -> None:
+    error = from_code(403, "permission_denied", path="/w/a", errno=said)
+    assert isinstance(error, PermissionError)
+    assert error.errno == getattr(errno, said)
+    assert error.strerror == os.strerror(error.errno)
+
+
+@pytest.mark.parametrize("said", ["nonsense", {}, 13, None])
+def test_an_errno_that_is_none_is_passed_over(said: object) -> None:
+    error = from_code(403, "permission_denied", path="/w/a", errno=said)
+    assert isinstance(error, PermissionError)
+    assert error.errno == errno.EACCES
 
 
 def test_an_upload_whose_path_is_not_said() -> None:

@@ -25,8 +25,8 @@ __all__ = ["exists", "list_directory", "mkdir", "move", "remove", "stat"]
 _DEEPEST = 4096
 # A larger answer takes longer to read than an event loop should be held up.
 _LARGE = 64 * 1024
-# Of a path that leads nowhere; EINVAL is that of links in a circle, and of names too long to be.
-_NOWHERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EINVAL, errno.ENAMETOOLONG})
+# Of a path that leads nowhere: a link in a circle and a name too long to be do not either.
+_NOWHERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
 
 
 async def list_directory(

@@ -16,8 +16,9 @@ ENTRY = {"path": "a", "type": "file", "size": 2, "mode": 0o644, "mtime": 1.5, "u
 INFO = FileInfo(path="/w/a", type="file", size=2, mode=0o644, mtime=1.5, uid=0, gid=7)
 
 
-def problem(status: int, code: str, path: str = "/w/a") -> httpx.Response:
-    return httpx.Response(status, json={"code": code, "detail": "why", "path": path})
+def problem(status: int, code: str, **more: str) -> httpx.Response:
+    said = {"code": code, "detail": "why", "path": "/w/a", **more}
+    return httpx.Response(status, json=said)
 
 
 def listing(*entries: dict[str, Any], directory: str = "/w") -> httpx.Response:
@@ -73,11 +74,19 @@ def test_stat(scripted: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "code"),
-    [(404, "file_not_found"), (409, "not_a_directory"), (422, "invalid_request")],
+    ("status", "code", "said"),
+    [
+        (404, "file_not_found", "ENOENT"),
+        (409, "not_a_directory", "ENOTDIR"),
+        (422, "invalid_request", "ELOOP"),
+        (422, "invalid_request", "ENAMETOOLONG"),
+    ],
 )
-def test_what_leads_nowhere_does_not_exist(scripted: Any, status: int, code: str) -> None:
-    assert not run(tree.exists(scripted(problem(status, code)), "s1", "a"))
+def test_what_leads_nowhere_does_not_exist(
+    scripted: Any, status: int, code: str, said: str
+) -> None:
+    io = scripted(problem(status, code, errno=said))
+    assert not run(tree.exists(io, "s1", "a"))
 
 
 def test_what_cannot_be_seen_is_an_error(scripted: Any) -> None:
