@@ -44,7 +44,7 @@ if TYPE_CHECKING:
         TransportError,
         VersionError,
     )
-    from .files import AsyncFile
+    from .files import AsyncFile, Files
     from .process import PIPE, Process
     from .results import (
         ExecResult,
@@ -74,6 +74,7 @@ __all__ = [
     "ExecResult",
     "ExecTimeoutError",
     "FileInfo",
+    "Files",
     "ImageError",
     "ImageInfo",
     "ImageNotFoundError",
@@ -114,7 +115,7 @@ __all__ = [
 _MODULES = {
     "_retry": ["RetryPolicy"],
     "client": ["AsyncLunetteClient", "LunetteClient"],
-    "files": ["AsyncFile"],
+    "files": ["AsyncFile", "Files"],
     "process": ["PIPE", "Process"],
     "results": [
         "ExecResult",

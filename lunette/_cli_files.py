@@ -6,6 +6,8 @@ import errno
 import os
 import posixpath
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
@@ -45,6 +47,16 @@ def add_file_commands(application: "typer.Typer") -> None:
             bool, typer.Option("--recursive", "-r", help="Copy directories, and all in them.")
         ] = False,
         quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+        ignore: Annotated[
+            list[str] | None,
+            typer.Option(metavar="PATTERN", help="Leave out, as a line of .gitignore; repeatable."),
+        ] = None,
+        ignore_file: Annotated[
+            Path | None,
+            typer.Option(
+                exists=True, dir_okay=False, help="A file of such lines; they come first."
+            ),
+        ] = None,
     ) -> None:
         """Copy a file or a directory into a sandbox, or out of one.
 
@@ -55,8 +67,10 @@ def add_file_commands(application: "typer.Typer") -> None:
         source_place, target_place = _place(source), _place(target)
         if (source_place.sandbox is None) is (target_place.sandbox is None):
             raise typer.BadParameter("one of SOURCE and TARGET is in a sandbox, as SANDBOX:PATH")
-        how = _Manner(recursive=recursive, progress=shows_progress() and not quiet)
-        raise typer.Exit(ask(lambda client: _copy(client, source_place, target_place, how)))
+        shows = shows_progress() and not quiet
+        how = _Manner(recursive, shows, ignore or [], ignore_file)
+        with _telling_what_is_left_out():
+            raise typer.Exit(ask(lambda client: _copy(client, source_place, target_place, how)))
 
     _ = cp  # it is called through `application`
 
@@ -66,6 +80,32 @@ class _Manner(NamedTuple):
 
     recursive: bool
     progress: bool
+    patterns: list[str]
+    ignore_file: Path | None
+
+    def ignored(self) -> list[str] | None:
+        """Return the lines that say what is left out."""
+        if self.ignore_file is None:
+            return self.patterns or None
+        return [self.ignore_file.read_text(encoding="utf-8"), *self.patterns]
+
+
+@contextmanager
+def _telling_what_is_left_out() -> Generator[None]:
+    """Say on stderr what was not copied, once no bar is in the way."""
+    import logging.handlers
+
+    shown = logging.StreamHandler()
+    shown.setFormatter(logging.Formatter("lunette: %(message)s"))
+    kept = logging.handlers.MemoryHandler(100, logging.CRITICAL, shown)
+    kept.setLevel(logging.WARNING)
+    logger = logging.getLogger("lunette._operations.directories")
+    logger.addHandler(kept)
+    try:
+        yield
+    finally:
+        logger.removeHandler(kept)
+        kept.close()
 
 
 def _place(given: str) -> _Place:
@@ -104,24 +144,24 @@ async def _find(client: "AsyncLunetteClient", given: str) -> "Sandbox":
 
 async def _copy_in(sandbox: "Sandbox", source: str, target: str, how: _Manner) -> None:
     if source == _STANDARD:
-        await sandbox.aupload(sys.stdin.buffer, target)
+        await sandbox.aupload(sys.stdin.buffer, target, ignore=how.ignored())
         return
     if _is_directory_here(source):
         _want_recursive(source, how)
     if await _is_directory(sandbox, target):
         target = posixpath.join(target, _name(source))
-    await sandbox.aupload(source, target, progress=how.progress)
+    await sandbox.aupload(source, target, ignore=how.ignored(), progress=how.progress)
 
 
 async def _copy_out(sandbox: "Sandbox", source: str, target: str, how: _Manner) -> None:
     if target == _STANDARD:
-        await sandbox.adownload(source, sys.stdout.buffer)
+        await sandbox.adownload(source, sys.stdout.buffer, ignore=how.ignored())
         return
     if await _is_directory(sandbox, source):
         _want_recursive(source, how)
     if _is_directory_here(target):
         target = os.path.join(target, _name(source))  # noqa: PTH118 - pathlib drops a last "."
-    await sandbox.adownload(source, target, progress=how.progress)
+    await sandbox.adownload(source, target, ignore=how.ignored(), progress=how.progress)
 
 
 def _name(source: str) -> str:

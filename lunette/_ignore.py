@@ -6,7 +6,8 @@ It is Git's own matching (its `dir.c` and `wildmatch.c`), but that `?` is a char
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import cast
 
 __all__ = ["compile_rules", "lines_of"]
 
@@ -33,11 +34,7 @@ _CLASSES = {
 
 def lines_of(ignore: str | Sequence[str] | None) -> list[str]:
     """Return the lines that *ignore* has; raise TypeError or ValueError for what are none."""
-    texts = [ignore] if isinstance(ignore, str) else list(ignore or ())
-    for text in texts:
-        # Not every caller has a type checker.
-        if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise TypeError(f"ignore must be lines of a .gitignore, not {type(text).__name__}")
+    texts = _texts(ignore)
     lines = [line.removesuffix("\r") for text in texts for line in text.split("\n")]
     lines = [line for line in lines if line and not line.startswith("#")]
     if len(lines) > _MOST_LINES:
@@ -45,6 +42,21 @@ def lines_of(ignore: str | Sequence[str] | None) -> list[str]:
     if any(len(line) > _LONGEST_LINE for line in lines):
         raise ValueError(f"ignore has a line of more than {_LONGEST_LINE} characters")
     return lines
+
+
+def _texts(ignore: object) -> list[str]:
+    if ignore is None:
+        return []
+    texts: list[object] = [ignore]
+    if isinstance(ignore, Iterable) and not isinstance(ignore, str):
+        texts = list(cast("Iterable[object]", ignore))
+    for text in texts:
+        if not isinstance(text, str):
+            raise TypeError(
+                "ignore must be lines of a .gitignore, as a string or a sequence of strings,"
+                f" not {type(text).__name__}"
+            )
+    return cast("list[str]", texts)
 
 
 def compile_rules(lines: Sequence[str]) -> list[tuple[str, bool]]:

@@ -314,6 +314,10 @@ class _faults:
             return
         import httpx
 
+        from .errors import LunetteError
+
+        if isinstance(error, LunetteError):  # of what was done with the answer
+            return
         # httpx's own error for a client that was closed meanwhile is a plain RuntimeError.
         if self._io.connection.closed and isinstance(error, httpx.RequestError | RuntimeError):
             from .errors import ClientClosedError

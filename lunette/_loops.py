@@ -12,6 +12,8 @@ __all__ = ["current_loop", "in_trio", "off_loop", "warn_awaited", "warn_blocking
 
 T = TypeVar("T")
 
+# Whose functions are called by Python's own files.
+_FILE = "lunette._remote_file"
 # What blocks and what to write, where it is not as for a verb.
 _WORDS = {
     "__exit__": ("`with`", "write `async with`"),
@@ -19,8 +21,7 @@ _WORDS = {
     "chunks": ("chunks()", "iterate over achunks() by `async for`"),
     "iter_bytes": ("iter_bytes()", "iterate over aiter_bytes() by `async for`"),
     "lines": ("lines()", "iterate over alines() by `async for`"),
-    "readall": ("a file of open()", "await aopen()"),
-    "readinto": ("a file of open()", "await aopen()"),
+    _FILE: ("a file of open()", "await aopen()"),
 }
 
 
@@ -86,6 +87,6 @@ def _caller() -> tuple[int, str]:
     """Return the stack level, seen from our caller, of the user's line, and the verb it called."""
     frame, level, verb = sys._getframe(1), 1, ""  # pyright: ignore[reportPrivateUsage] - no public way
     while frame.f_back and frame.f_globals.get("__package__") in {"lunette", "lunette._operations"}:
-        verb = frame.f_code.co_name
+        verb = _FILE if frame.f_globals.get("__name__") == _FILE else frame.f_code.co_name
         frame, level = frame.f_back, level + 1
     return level, verb

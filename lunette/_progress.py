@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import sys
 from collections.abc import Callable, Generator
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
@@ -36,6 +38,7 @@ LOOK_SECONDS = 1
 def shown(progress: ShowProgress) -> Generator[Report | None]:
     """Yield what is to be told how far it is; None where nobody wants to know."""
     if callable(progress):
+        _refuse_awaited(progress)
         tell = progress
         yield lambda found: _tell(tell, found)
     elif progress:
@@ -49,12 +52,21 @@ def shown(progress: ShowProgress) -> Generator[Report | None]:
 def transferring(progress: ShowTransfer, what: str) -> Generator[Advance]:
     """Yield what is to be told how far a transfer is; what comes again is not told again."""
     if callable(progress):
+        _refuse_awaited(progress)
         yield _forwards(progress)
     elif progress:
         with closing(_Bar()) as bar:
             yield _forwards(lambda done, total: bar.show(what, done, total))
     else:
         yield lambda done, total: None
+
+
+def _refuse_awaited(tell: Callable[..., object]) -> None:
+    """Refuse a function that nobody would await."""
+    called = getattr(tell, "__call__", None)  # noqa: B004 - of an object, it may be asynchronous
+    if inspect.iscoroutinefunction(tell) or inspect.iscoroutinefunction(called):
+        name = getattr(tell, "__name__", type(tell).__name__)
+        raise TypeError(f"progress must be a plain function, and {name} is asynchronous")
 
 
 def _forwards(tell: Callable[[int, int | None], object]) -> Advance:
@@ -90,7 +102,13 @@ class _Bar:
             self.close()
             self._stage = stage
             self._bar = self._kind(
-                desc=self._stage, unit="B", unit_scale=True, unit_divisor=1024, leave=False
+                desc=self._stage,
+                unit="B",
+                unit_scale=True,
+                unit_divisor=1024,
+                leave=False,
+                # None is tqdm's word for where there is no terminal; a notebook has none either.
+                disable=False if "ipykernel" in sys.modules else None,
             )
         self._bar.total = total or None
         self._bar.update(done - self._bar.n)

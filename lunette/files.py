@@ -231,11 +231,17 @@ class Files:
         return await aopen_file(self._link, read_mode(path, mode, encoding, errors, newline))
 
     def iter_bytes(self, path: RemotePath) -> Generator[bytes]:
-        """Iterate over the bytes of a file as they come; a lost connection is not noticed."""
+        """Iterate over the bytes of a file as they come.
+
+        After a connection was lost, it goes on by itself where it was.
+        """
         return self._link.iterate(_opening.iter_bytes, self._link.sandbox_id, path)
 
     def aiter_bytes(self, path: RemotePath) -> AsyncGenerator[bytes]:
-        """Iterate over the bytes of a file as they come; a lost connection is not noticed."""
+        """Iterate over the bytes of a file as they come.
+
+        After a connection was lost, it goes on by itself where it was.
+        """
         return self._link.aiterate(_opening.iter_bytes, self._link.sandbox_id, path)
 
     def read_bytes(self, path: RemotePath) -> bytes:

@@ -70,17 +70,21 @@ class FileInfo:
 
     *path* is absolute, with no symbolic link in its directory. *size* is in bytes, *mode* the
     permissions, *mtime* the time of the last change in seconds since 1970; *target* is where a
-    symbolic link points. In names that are not UTF-8, `os.fsencode` finds the bytes.
+    symbolic link points. In names that are not UTF-8, `os.fsencode` finds the bytes. It is taken
+    wherever a path in the sandbox is.
     """
 
     path: str
     type: Literal["file", "directory", "symlink", "other"]
     size: int
-    mode: int
+    mode: int = field(repr=oct)
     mtime: float
     uid: int
     gid: int
     target: str | None = None
+
+    def __fspath__(self) -> str:
+        return self.path
 
     @property
     def name(self) -> str:

@@ -38,6 +38,9 @@ class Sandbox:
 
     Each verb comes in two spellings: `exec` blocks, `aexec` is awaited. Made by
     `client.create_sandbox`, or from the id of a sandbox that exists.
+
+    *files* is a `Files`: it lists, reads, writes, opens, moves and removes what is in the sandbox.
+    *sandbox_id* is its id; *service* what it was made from, where that is known.
     """
 
     sandbox_id: str
@@ -266,12 +269,16 @@ class Sandbox:
         *local_path* is a path, a binary file that is open (what comes from where it is), bytes, or
         an iterator of bytes; for `aupload` also an asynchronous one. Missing directories are made,
         and a file that is there is replaced at once. Of a directory, what is in it comes into
-        *remote_path*: as `shutil.copytree(..., dirs_exist_ok=True)`, with what is there already.
+        *remote_path*, with what is there already: as `shutil.copytree` with `symlinks=True` and
+        `dirs_exist_ok=True`. FIFOs, sockets and devices are left out, and the log has a warning of
+        it. A `~` is a name like any other, on either side.
 
         *mode* are the permissions of a file, such as 0o755. Without it, a program stays one, a file
         that is there keeps its own, and a new one has 0644. *ignore* are lines of a `.gitignore`
-        that say what of a directory stays here. *progress* is True for a bar (which needs the extra
-        `progress`), or called with the bytes done and in all, None where nobody knows how many.
+        that say what of a directory stays here, such as `Path("job/.gitignore").read_text()`; no
+        such file is read by itself. *progress* is True for a bar (which needs the extra
+        `progress`), or a plain function that is called with the bytes done and in all. Those of a
+        directory are of its archive, and in all they are None until the end.
 
         It goes on after a connection was cut, as often as the client's `RetryPolicy` allows without
         anything having come. A file that changes while it is read is an OSError (ESTALE).
@@ -301,12 +308,16 @@ class Sandbox:
         *local_path* is a path, a binary file that is open (what comes from where it is), bytes, or
         an iterator of bytes; for `aupload` also an asynchronous one. Missing directories are made,
         and a file that is there is replaced at once. Of a directory, what is in it comes into
-        *remote_path*: as `shutil.copytree(..., dirs_exist_ok=True)`, with what is there already.
+        *remote_path*, with what is there already: as `shutil.copytree` with `symlinks=True` and
+        `dirs_exist_ok=True`. FIFOs, sockets and devices are left out, and the log has a warning of
+        it. A `~` is a name like any other, on either side.
 
         *mode* are the permissions of a file, such as 0o755. Without it, a program stays one, a file
         that is there keeps its own, and a new one has 0644. *ignore* are lines of a `.gitignore`
-        that say what of a directory stays here. *progress* is True for a bar (which needs the extra
-        `progress`), or called with the bytes done and in all, None where nobody knows how many.
+        that say what of a directory stays here, such as `Path("job/.gitignore").read_text()`; no
+        such file is read by itself. *progress* is True for a bar (which needs the extra
+        `progress`), or a plain function that is called with the bytes done and in all. Those of a
+        directory are of its archive, and in all they are None until the end.
 
         It goes on after a connection was cut, as often as the client's `RetryPolicy` allows without
         anything having come. A file that changes while it is read is an OSError (ESTALE).
@@ -334,13 +345,17 @@ class Sandbox:
 
         *local_path* is a path, or a binary file that is open, which is written to from where it is.
         Missing directories are made, and a file that is there is replaced at once. Of a directory,
-        what is in it comes into *local_path*: as `shutil.copytree(..., dirs_exist_ok=True)`, with
-        what is there already; links that lead out of it are left out.
+        what is in it comes into *local_path*, with what is there already: as `shutil.copytree` with
+        `symlinks=True` and `dirs_exist_ok=True`. FIFOs, sockets and devices are left out, and links
+        that lead out of it, of which the log has a warning. A `~` is a name like any other, on
+        either side.
 
         *mode* are the permissions of a file, such as 0o644. Without it, one that is there keeps its
-        own. *ignore* are lines of a `.gitignore` that say what of a directory stays there.
-        *progress* is True for a bar (which needs the extra `progress`), or called with the bytes
-        done and in all, None where nobody knows how many.
+        own, and the umask decides those of a new one; what is in a directory keeps modes and times.
+        *ignore* are lines of a `.gitignore` that say what of a directory stays there. *progress* is
+        True for a bar (which needs the extra `progress`), or a plain function that is called with
+        the bytes done and in all. Those of a directory are of its archive, and in all they are None
+        until the end.
 
         It goes on after a connection was cut, as often as the client's `RetryPolicy` allows without
         anything having come. A file that changes meanwhile is read again from its beginning, where
@@ -369,13 +384,17 @@ class Sandbox:
 
         *local_path* is a path, or a binary file that is open, which is written to from where it is.
         Missing directories are made, and a file that is there is replaced at once. Of a directory,
-        what is in it comes into *local_path*: as `shutil.copytree(..., dirs_exist_ok=True)`, with
-        what is there already; links that lead out of it are left out.
+        what is in it comes into *local_path*, with what is there already: as `shutil.copytree` with
+        `symlinks=True` and `dirs_exist_ok=True`. FIFOs, sockets and devices are left out, and links
+        that lead out of it, of which the log has a warning. A `~` is a name like any other, on
+        either side.
 
         *mode* are the permissions of a file, such as 0o644. Without it, one that is there keeps its
-        own. *ignore* are lines of a `.gitignore` that say what of a directory stays there.
-        *progress* is True for a bar (which needs the extra `progress`), or called with the bytes
-        done and in all, None where nobody knows how many.
+        own, and the umask decides those of a new one; what is in a directory keeps modes and times.
+        *ignore* are lines of a `.gitignore` that say what of a directory stays there. *progress* is
+        True for a bar (which needs the extra `progress`), or a plain function that is called with
+        the bytes done and in all. Those of a directory are of its archive, and in all they are None
+        until the end.
 
         It goes on after a connection was cut, as often as the client's `RetryPolicy` allows without
         anything having come. A file that changes meanwhile is read again from its beginning, where

@@ -113,6 +113,44 @@ def test_standard_streams_are_a_dash(sandbox: Sandbox) -> None:
     assert cp(f"{sandbox.sandbox_id}:f", "-") == b"typed\xff"
 
 
+def test_what_is_ignored_is_left_out(sandbox: Sandbox, tree: Path, tmp_path: Path) -> None:
+    (tmp_path / "ignored").write_text("*\n!inner/\n")
+    options: list[str | Path] = [
+        "-r",
+        "--ignore-file",
+        tmp_path / "ignored",
+        "--ignore",
+        "!link",
+        "--ignore",
+        "x",
+    ]
+    cp(*options, tree, f"{sandbox.sandbox_id}:copy")
+    assert names(sandbox) == ["./copy", "./copy/inner", "./copy/link"]
+    cp("-r", "--ignore", "inner", f"{sandbox.sandbox_id}:copy", tmp_path / "back")
+    assert [path.name for path in (tmp_path / "back").iterdir()] == ["link"]
+    said = refused("--ignore", "x", tree / "inner" / "file", f"{sandbox.sandbox_id}:f")
+    assert "ignore is of directories" in said
+    (tmp_path / "ignored").write_bytes(b"\xff")
+    assert "utf-8" in refused(*options, tree, f"{sandbox.sandbox_id}:copy")
+    done = lunette("cp", "--ignore-file", "none", str(tree), f"{sandbox.sandbox_id}:copy")
+    assert (done.returncode, done.stdout) == (2, b"")
+
+
+def test_what_cannot_be_copied_is_said_in_a_line(
+    sandbox: Sandbox, tree: Path, tmp_path: Path
+) -> None:
+    os.mkfifo(tree / "a\nb")
+    done = lunette("cp", "-r", str(tree), f"{sandbox.sandbox_id}:copy")
+    said = f"left out what is no file, directory or link (1): {str(tree / 'a')[:-1]}"
+    assert done.returncode == 0
+    assert said in done.stderr.decode().replace("'", "")
+    assert done.stderr.count(b"\n") == 1
+    sandbox.exec("ln -s /etc/passwd copy/out")
+    done = lunette("cp", "-r", f"{sandbox.sandbox_id}:copy", str(tmp_path / "back"))
+    assert (done.returncode, done.stderr.count(b"\n")) == (0, 1)
+    assert b"left out links that lead elsewhere (1): " in done.stderr
+
+
 @pytest.mark.parametrize("out", [False, True])
 def test_a_directory_needs_r(sandbox: Sandbox, tree: Path, tmp_path: Path, out: bool) -> None:
     sandbox.files.mkdir("d")

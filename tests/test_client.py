@@ -210,6 +210,11 @@ def test_blocking_verbs_of_async_objects_warn_in_a_loop(
                 client.list_sandboxes()
             with pytest.warns(AsyncUsageWarning, match="aget_sandbox"):
                 client.get_sandbox("s1")
+            match = r"^a file of open\(\) blocks .* await aopen\(\) instead"
+            with pytest.warns(AsyncUsageWarning, match=r"^open\(\) blocks .* await aopen\(\) "):
+                file = sandbox.files.open("/x", "w")
+            with pytest.warns(AsyncUsageWarning, match=match), file:
+                pass
             match = "`with` blocks the event loop; write `async with`"
             with pytest.warns(AsyncUsageWarning, match=match), sandbox:
                 pass

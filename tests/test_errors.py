@@ -111,7 +111,7 @@ def test_what_is_wrong_with_a_file_has_an_errno(status: int, code: str, number: 
 @pytest.mark.parametrize("said", ["EROFS", "ELOOP", "ETXTBSY"])
 def test_an_error_of_a_file_has_the_errno_that_the_server_says(said: str) -> None:
     error = from_code(403, "permission_denied", path="/w/a", errno=said)
-    assert isinstance(error, PermissionError)
+    assert isinstance(error, errors.SandboxPermissionError)
     assert error.errno == getattr(errno, said)
     assert error.strerror == os.strerror(error.errno)
 
@@ -119,7 +119,7 @@ def test_an_error_of_a_file_has_the_errno_that_the_server_says(said: str) -> Non
 @pytest.mark.parametrize("said", ["nonsense", {}, 13, None])
 def test_an_errno_that_is_none_is_passed_over(said: object) -> None:
     error = from_code(403, "permission_denied", path="/w/a", errno=said)
-    assert isinstance(error, PermissionError)
+    assert isinstance(error, errors.SandboxPermissionError)
     assert error.errno == errno.EACCES
 
 

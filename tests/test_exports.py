@@ -27,6 +27,7 @@ EXPORTED = [
     "ExecResult",
     "ExecTimeoutError",
     "FileInfo",
+    "Files",
     "ImageError",
     "ImageInfo",
     "ImageNotFoundError",

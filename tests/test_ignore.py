@@ -5,6 +5,7 @@ import random
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -174,7 +175,16 @@ def test_too_much(wrong: list[str]) -> None:
         lines_of(wrong)
 
 
-@pytest.mark.parametrize("wrong", [[b"bytes"], [1], [os.curdir, None]])
-def test_no_lines(wrong: list[str]) -> None:
-    with pytest.raises(TypeError, match="lines of a"):
+WRONG = [[b"bytes"], [1], [os.curdir, None], 3, 0, False, b"bytes", Path(".gitignore"), lines_of]
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_no_lines(wrong: Any) -> None:
+    with pytest.raises(TypeError, match=r"as a string or a sequence of strings, not \w+$"):
         lines_of(wrong)
+
+
+def test_an_open_file_gives_lines(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("x\n\n*.y\n")
+    with (tmp_path / "a").open() as file:
+        assert lines_of(file) == ["x", "*.y"]  # type: ignore[arg-type]

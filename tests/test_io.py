@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from lunette import errors
+from lunette._answers import from_transport
 from lunette._connection import Connection
 from lunette._io import AsyncIO, BlockingIO, Body, iterate, run
 from lunette._loops import current_loop
@@ -200,6 +201,20 @@ def test_httpx_errors_become_ours_in_the_body_too() -> None:
     with pytest.raises(errors.TransportError, match="cut") as caught:
         run(read(over(lambda request: httpx.Response(200, content=body()))))
     assert isinstance(caught.value, httpx.ReadError)
+
+
+@pytest.mark.parametrize("world", [over, async_over])
+def test_an_error_of_ours_in_the_body_stays_what_it_is(world: Any) -> None:
+    error = from_transport(httpx.RemoteProtocolError("too much"))
+
+    async def read(io: Any) -> None:
+        async with io.stream(GET):
+            raise error
+
+    reading = read(world(lambda request: httpx.Response(200)))
+    with pytest.raises(errors.TransportError, match="too much") as caught:
+        run(reading) if world is over else asyncio.run(reading)
+    assert caught.value is error
 
 
 def test_current_loop() -> None:

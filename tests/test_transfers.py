@@ -1,6 +1,6 @@
 """Files that go in and out of a sandbox, in every world, end to end.
 
-`LUNETTE_LARGE_FILES=1` makes the largest one 5 GiB instead of 2.
+`LUNETTE_LARGE_FILES=1` makes the largest one 5 GiB instead of 512 MiB.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from .worlds import Body
 HOST = {"image": "host"}
 MIB = 1 << 20
 SIZES = (0, 5, MIB, MIB + 1, 9 * MIB + 7)
-LARGE = (5 << 30 if os.environ.get("LUNETTE_LARGE_FILES") else 2 << 30) + 7
+LARGE = (5 << 30 if os.environ.get("LUNETTE_LARGE_FILES") else 512 << 20) + 7
 
 Perform = Callable[[Body], None]
 
@@ -170,6 +170,17 @@ def test_what_cannot_be_is_the_error_that_it_would_be_here(
                 await sandbox.download("file", "/proc/nope")
             assert caught.value.filename == "/proc/nope"
             assert there(tmp_path) == []
+            assert (await sandbox.exec("ls -A; ls -A dir")).stdout == "dir\nfile\n"
+            (tmp_path / "a").touch()
+            for path in ("dir", "dir/", "new/"):
+                mend = f"Is a directory, write '{path.rstrip('/')}/"
+                with pytest.raises(IsADirectoryError, match=f"{mend}a'"):
+                    await sandbox.upload(tmp_path / "a", path)
+                refused = pytest.raises(IsADirectoryError, match=f"{mend}a'")
+                with (tmp_path / "a").open("rb") as file, refused:
+                    await sandbox.upload(file, path)
+                with pytest.raises(IsADirectoryError, match=f"{mend}NAME'"):
+                    await sandbox.upload(b"x", path)
             assert (await sandbox.exec("ls -A; ls -A dir")).stdout == "dir\nfile\n"
 
     perform(body)
@@ -401,10 +412,10 @@ blocking() if world == "blocking" else asyncio.run(awaited())
 def test_memory_is_flat(world: str, tmp_path: Path) -> None:
     source, target = tmp_path / "source", tmp_path / "target"
     source.touch()
-    os.truncate(source, 256 * MIB)
+    os.truncate(source, 128 * MIB)
     command = [sys.executable, "-c", _MEASURED, str(source), str(target), world]
     measured = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert target.stat().st_size == 256 * MIB
+    assert target.stat().st_size == 128 * MIB
     assert int(measured.stdout) < 24 * 1024
 
 

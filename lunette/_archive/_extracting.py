@@ -39,20 +39,28 @@ class Extractor:
 
     No link is followed, and nothing gets a name out of it. With *safe_links* symbolic links that
     lead out of the tree are left out: `left_out` counts them, and `names_left_out` has the first
-    few. Hard links are refused unless *hard_links* are allowed.
+    few. Hard links are refused unless *hard_links* are allowed. Nothing has the permissions of
+    *umask*.
 
     Raises ArchiveErrors, and OSErrors whose file names begin with *path*. Close it on every way
     out; what it made is left then.
     """
 
     def __init__(
-        self, root: int, *, safe_links: bool, hard_links: bool = False, path: str = ""
+        self,
+        root: int,
+        *,
+        safe_links: bool,
+        hard_links: bool = False,
+        umask: int = 0,
+        path: str = "",
     ) -> None:
         self.left_out = 0
         self.names_left_out: list[str] = []
         self._base = path
         self._safe_links = safe_links
         self._hard_links = hard_links
+        self._mode = _MODE & ~umask
         self._parser = Parser(self)
         self._root = root
         self._trail = Trail(root)
@@ -107,7 +115,7 @@ class Extractor:
             if not name:
                 raise _refused(entry.name, "is its root, and no directory")
             self._fd = self._make_file(name)
-            self._final = _Final(entry.mode & _MODE, entry.mtime)
+            self._final = _Final(entry.mode & self._mode, entry.mtime)
         elif entry.kind == b"5":
             self._directory(name, entry)
         elif entry.kind == b"2" and name:
@@ -217,7 +225,7 @@ class Extractor:
                 self._want_directory(name)
             self._enter(name)
             self._parent = None
-        self._finals[-1] = _Final(entry.mode & _MODE, entry.mtime)
+        self._finals[-1] = _Final(entry.mode & self._mode, entry.mtime)
 
     def _want_directory(self, name: bytes) -> None:
         if not stat.S_ISDIR(self._lstat(name).st_mode):

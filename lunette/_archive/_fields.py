@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import zlib
 from collections.abc import Mapping
 
 from lunette._archive._errors import InvalidHeaderError
@@ -33,18 +35,24 @@ _MAX_NANOSECONDS = (1 << 34) * 1_000_000_000  # the year 2514; ext4 has times un
 _DIGITS = frozenset(b"0123456789")
 _MAX_DIGITS = 20  # of 2**64
 _MOST_FLOAT = 40  # characters
+_MTIME = re.compile(rb"30 mtime=([0-9]{10}\.[0-9]{9})\n")  # as of nearly each file
 _ALREADY_SUMMED = sum(b" " * 8)
 
 
 def check_sum(header: bytes) -> None:
     """Raise InvalidHeaderError unless *header* has the sum that it says."""
     wanted = number(header[148:156])
-    found = sum(header) - sum(header[148:156]) + _ALREADY_SUMMED
+    found = _sum(header[:148]) + _sum(header[156:334]) + _sum(header[334:]) + _ALREADY_SUMMED
     if found == wanted:
         return
     signed = found - 256 * sum(byte > 127 for byte in header[:148] + header[156:])
     if signed != wanted:  # which old tars computed
         raise InvalidHeaderError("a wrong checksum")
+
+
+def _sum(data: bytes) -> int:
+    """Return the sum of at most 256 bytes, much faster than `sum` does."""
+    return (zlib.adler32(data) & 0xFFFF) - 1
 
 
 def name_of(header: bytes) -> bytes:
@@ -118,6 +126,8 @@ def pax_records(data: bytes) -> dict[bytes, bytes]:
 
     The oldest maps of sparse files repeat their keys: they come back as `GNU.sparse.map`.
     """
+    if usual := _MTIME.fullmatch(data):
+        return {b"mtime": usual[1]}
     found: dict[bytes, bytes] = {}
     sparse: list[bytes] = []
     start = 0

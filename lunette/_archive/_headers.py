@@ -13,6 +13,7 @@ _NAME_BYTES = 100
 _MOST_OCTAL = 8**11 - 1
 _NANO = 1_000_000_000
 _PADDING = [b"\0" * size for size in range(BLOCK)]
+_TEN_DIGITS = 10**9  # seconds, in 2001
 _NO_OWNER = b"0000000\0" * 2
 _MAGIC = b"ustar\x0000" + b"\0" * 64 + b"0000000\0" * 2 + b"\0" * 167  # no names of owners
 _REST_SUM = sum(_NO_OWNER) + sum(b" " * 8) + sum(_MAGIC)
@@ -29,14 +30,12 @@ def header(
 ) -> bytes:
     """Return the header of an entry, or two; *mtime* is in nanoseconds."""
     seconds, fraction = divmod(mtime, _NANO)
-    if (
-        not fraction
-        and 0 <= seconds <= _MOST_OCTAL
-        and size <= _MOST_OCTAL
-        and _fits(path)
-        and _fits(link)
-    ):
+    fits = size <= _MOST_OCTAL and _fits(path) and _fits(link)
+    if fits and not fraction and 0 <= seconds <= _MOST_OCTAL:
         return _block(path, kind, mode, seconds, size, link)
+    if fits and _TEN_DIGITS <= seconds <= _MOST_OCTAL:  # nearly each file of today
+        block = _block(path, kind, mode, seconds, size, link)
+        return b"%b30 mtime=%d.%09d\n%b%b" % (_pax(30), seconds, fraction, padding(30), block)
     if not 0 <= seconds <= _MOST_OCTAL:
         seconds = 0
     records = _records(path, link, size, mtime)

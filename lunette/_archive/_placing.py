@@ -222,7 +222,7 @@ def remove(parent: int, name: str) -> None:
     """
     encoded = os.fsencode(name)
     try:
-        with Trail(parent) as trail:
+        with Trail(parent, endless=True) as trail:
             _enter_for_removal(trail, encoded)
             _empty(trail)
     except FileNotFoundError:

@@ -27,13 +27,14 @@ class Trail:
     """Begins at the directory *root*, which stays the caller's; no link is followed.
 
     Of a long way only the descriptors of its end are kept. The others are found again by `..`,
-    which must lead to the very directory that it led from.
+    which must lead to the very directory that it led from. An *endless* one goes as deep as it is.
     """
 
-    def __init__(self, root: int) -> None:
+    def __init__(self, root: int, *, endless: bool = False) -> None:
         self.fd = root
         self.names: list[bytes] = []
         self._root = root
+        self._endless = endless
         self._steps: list[_Step] = [_Step(b"", root, (0, 0))]
 
     def __enter__(self) -> Trail:
@@ -62,7 +63,7 @@ class Trail:
 
     def down(self, name: bytes) -> os.stat_result:
         """Enter the directory *name*, and return what it is."""
-        if len(self._steps) > _MOST_DEPTH:
+        if len(self._steps) > _MOST_DEPTH and not self._endless:
             raise OSError(errno.ENAMETOOLONG, f"more than {_MOST_DEPTH} levels of directories")
         fd = os.open(name, OPEN_DIRECTORY, dir_fd=self.fd)
         found = os.fstat(fd)

@@ -16,6 +16,7 @@ from .._progress import LOOK_SECONDS, Report
 __all__ = [
     "abandon",
     "at_last",
+    "check_plain",
     "held_back",
     "is_unknown_endpoint",
     "parsed",
@@ -49,6 +50,14 @@ async def at_last(io: IO, work: Callable[[IO], Coroutine[Any, Any, object]], fai
             logger.warning("%s: %s", failure, error)
 
     await io.outlive(cleanup, CLEANUP_SECONDS)
+
+
+def check_plain(response: httpx.Response) -> None:
+    """Refuse a body that was packed against our wish: a little of it may become very much."""
+    coding = response.headers.get("Content-Encoding", "identity")
+    if coding != "identity":
+        path = response.request.url.path
+        raise from_answer(response, f"{response.status_code} from {path} is packed ({coding[:40]})")
 
 
 def held_back(io: IO) -> str:

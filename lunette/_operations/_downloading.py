@@ -23,7 +23,7 @@ from .._answers import from_answer, from_transport
 from .._digest import Digest
 from .._io import IO, Request
 from .._retry import Resuming
-from . import parsed
+from . import check_plain, parsed
 
 __all__ = ["Download", "chunks"]
 
@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 # As often as a file that changes while it is read is read from its beginning.
 _BEGINNINGS = 4
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-\d{1,19}/(\d{1,19})")
 
 BeginAgain = Callable[[], Awaitable[None]]
 
@@ -137,6 +137,7 @@ class Download:
 
     async def _begin(self, response: httpx.Response) -> None:
         """Take in the head of an answer."""
+        check_plain(response)
         if response.status_code == 206:
             self._go_on(response)
             return
@@ -144,12 +145,12 @@ class Download:
             await self.restart()
         self._etag = response.headers.get("ETag") or None
         length = response.headers.get("Content-Length")
-        is_packed = "Content-Encoding" in response.headers  # against our wish
-        self.size = None if length is None or is_packed else int(length)
+        self.size = None if length is None else int(length)
 
     def _go_on(self, response: httpx.Response) -> None:
         found = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
-        if found is None or int(found[1]) != self.offset:
+        is_ours = found is not None and int(found[1]) == self.offset
+        if found is None or not is_ours or self.size not in (None, int(found[2])):
             raise from_answer(response, f"206 from {response.url.path}, not of the range asked for")
         self.is_in_parts = True
 

@@ -26,7 +26,7 @@ _NAME_BYTES = 200
 
 def is_directory(path: str | os.PathLike[str]) -> bool:
     """Whether *path* is that of a directory, or of a link to one."""
-    return Path(path).is_dir()
+    return os.path.isdir(path)  # noqa: PTH112 - what can be no path is none
 
 
 def _check_system() -> None:
@@ -153,7 +153,8 @@ class TreeTarget:
             from .._archive import Extractor
 
             self._stage()
-            self._extractor = Extractor(self._root, safe_links=True, path=self._path)
+            umask = 0o777 & ~os.fstat(self._root).st_mode  # since it was made with all permissions
+            self._extractor = Extractor(self._root, safe_links=True, umask=umask, path=self._path)
             os.fchmod(self._root, 0o700)  # until all is there
         return self._extractor
 
@@ -201,7 +202,9 @@ def _part_name(name: str) -> str:
 
 
 def _some(names: Sequence[str], count: int) -> str:
-    """Name some of *count* things."""
-    text = ", ".join(map(repr, names))
+    """Count things and name some of them; say nothing of none."""
+    if not count:
+        return ""
     more = count - len(names)
-    return f"{text}, and {more:,} more" if more else text
+    end = f", and {more:,} more" if more else ""
+    return f"({count:,}): {', '.join(map(repr, names))}{end}"

@@ -44,6 +44,8 @@ _PIECE = 4 * 1024 * 1024
 # As long as something is held back for a piece to become full; servers give up after 10 minutes.
 _PIECE_SECONDS = 60
 _READ = 256 * 1024
+_LONGEST_PATH = 4096
+_SHOWN = 100
 _END = object()
 
 
@@ -285,7 +287,11 @@ def opened(source: LocalSource) -> Source:
 def _opened_path(path: object) -> Source:
     if not isinstance(path, str):
         raise TypeError(f"a path must be a string, not {type(path).__name__}")
-    file = _open(path)
+    try:
+        file = _open(path)
+    except OSError as error:
+        _hint_at_content(error, path)
+        raise
     try:
         source = LocalFile(file, path)
         if source.size:
@@ -311,6 +317,16 @@ def _open(path: str) -> BinaryIO:
     return os.fdopen(descriptor, "rb")
 
 
+def _hint_at_content(error: OSError, path: str) -> None:
+    """Raise a better error than *error* if *path* is what a file should have in it."""
+    is_missing = error.errno in (errno.ENOENT, errno.ENAMETOOLONG)
+    if not is_missing or ("\n" not in path and len(os.fsencode(path)) <= _LONGEST_PATH):
+        return
+    words = f"{os.strerror(errno.ENOENT)} (content goes as bytes, or by files.write_text)"
+    shown = path if len(path) <= _SHOWN else f"{path[:_SHOWN]}..."
+    raise FileNotFoundError(errno.ENOENT, words, shown) from error
+
+
 def _check_kind(mode: int, path: str) -> None:
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
@@ -320,6 +336,8 @@ def _check_kind(mode: int, path: str) -> None:
 
 def _opened_file(file: Any) -> Source:
     name = str(getattr(file, "name", "a file"))
+    if hasattr(file, "readable") and not file.readable():
+        raise ValueError(f"{name} is not open for reading")
     if isinstance(file, streams.TextIOBase) or isinstance(file.read(0), str):
         raise TypeError(f"{name} must be opened in binary mode, such as by open(path, 'rb')")
     start, size = _extent(file)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import io as streams
 import os
-import stat
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Generator
@@ -16,11 +15,12 @@ from uuid import uuid4
 
 from .._digest import Digest
 
-__all__ = ["BinaryWriter", "LocalTarget", "Target", "target_of"]
+__all__ = ["BinaryWriter", "LocalTarget", "Target", "is_named_as_directory", "target_of"]
 
 _READ = 256 * 1024
 # Of a name, so that with what is put around it, it can be one still.
 _NAME_BYTES = 200
+_CHANGES_OPEN = os.chmod in os.supports_fd
 
 
 class BinaryWriter(Protocol):
@@ -92,9 +92,11 @@ class PathTarget(Target):
     def place(self) -> None:
         with self._working() as file:
             assert self._part is not None
-            file.close()
+            file.flush()  # to write may take permissions away
             if self._mode is not None:
-                self._part.chmod(self._mode)
+                where = file.fileno() if _CHANGES_OPEN else self._part
+                os.chmod(where, self._mode)  # noqa: PTH101 - not by its name, where that can be
+            file.close()
             self._part.replace(self._path)
             self._is_over = True
 
@@ -124,7 +126,7 @@ class PathTarget(Target):
     def _opened(self) -> BinaryIO:
         self._make_parents()
         with suppress(FileNotFoundError):
-            found = stat.S_IMODE(self._path.stat().st_mode)
+            found = self._path.stat().st_mode & 0o777  # what comes is not to be setuid
             self._mode = found if self._mode is None else self._mode
         self._part = self._path.with_name(_part_name(self._path.name))
         # What nobody else may read must not be theirs to read meanwhile.
@@ -190,7 +192,7 @@ def target_of(target: LocalTarget, remote_path: str, mode: int | None) -> Target
     if not isinstance(target, str | os.PathLike):
         return _target_of_file(target, mode)
     path = Path(target)
-    if path.is_dir():
+    if is_named_as_directory(target) or path.is_dir():
         mend = path / Path(remote_path).name
         raise IsADirectoryError(errno.EISDIR, f"Is a directory, write {str(mend)!r}", str(path))
     if path.exists() and not path.is_file():  # such as /dev/stdout, which stays what it is
@@ -199,13 +201,20 @@ def target_of(target: LocalTarget, remote_path: str, mode: int | None) -> Target
     return PathTarget(path, mode)
 
 
-def _target_of_file(file: object, mode: int | None) -> Target:
+def is_named_as_directory(path: str | os.PathLike[str]) -> bool:
+    """Whether *path* ends as only that of a directory does."""
+    return os.fspath(path).endswith(("/", os.sep))
+
+
+def _target_of_file(file: Any, mode: int | None) -> Target:
     name = str(getattr(file, "name", "a file"))
     if not hasattr(file, "write"):
         kind = type(file).__name__
         raise TypeError(f"a download goes to a path or into a binary file, not into {kind}")
     if isinstance(file, streams.TextIOBase) or hasattr(file, "encoding"):
         raise TypeError(f"{name} must be opened in binary mode, such as by open(path, 'wb')")
+    if hasattr(file, "writable") and not file.writable():
+        raise ValueError(f"{name} is not open for writing")
     if mode is not None:
         raise ValueError("mode is of a path: an open file has its permissions already")
     return FileTarget(file, name)

@@ -7,9 +7,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVarTuple
 from uuid import uuid4
 
 from .. import errors
@@ -18,8 +18,9 @@ from .._ignore import compile_rules, lines_of
 from .._io import IO
 from .._progress import Advance
 from .._retry import Resuming, may_have_acted
-from . import abandon, published
+from . import abandon, check_plain, published
 from ._local_trees import TreeSource, TreeTarget, is_directory
+from ._overlap import Ahead, Behind
 from ._sources import Stream
 from ._uploading import send
 from .server import is_published
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     import httpx
 
 __all__ = ["check_mode", "download", "is_directory", "upload"]
+
+Ts = TypeVarTuple("Ts")
 
 logger = logging.getLogger(__name__)
 
@@ -59,16 +62,18 @@ async def upload(
     if await is_published(io):
         raise published.refuse("an upload of a directory", "upload its files one by one")
     tree = await io.call(TreeSource, local_path, rules)
+    ahead = Ahead(tree)
     try:
-        source = Stream(tree, local_path)
+        source = Stream(ahead, local_path)
         source.report = tell
         await send(io, sandbox_id, {"path": remote_path, "format": "tar"}, source)
         source.tell_end()
     finally:
+        ahead.close()
         tree.close()
     if tree.skipped:
         logger.warning(
-            "[%s] left out what is no file, directory or link: %s", sandbox_id, tree.skipped
+            "[%s] left out what is no file, directory or link %s", sandbox_id, tree.skipped
         )
 
 
@@ -86,39 +91,34 @@ async def download(
     if await is_published(io):
         raise published.refuse("a download of a directory", "download its files one by one")
     target = TreeTarget(local_path)
+    behind = Behind(target.unpack)
     archive = _Archive(io, sandbox_id)
     try:
         await io.call(target.check)
         await archive.begin(remote_path, lines)
         async with aclosing(archive.chunks()) as chunks:
             async for chunk in chunks:
-                await _unpack(io, target, chunk, archive)
+                await _local(io, archive, behind.put, chunk)
                 tell(archive.offset, None)
-        await _place(io, target, archive)
+        await _local(io, archive, behind.finish)
+        if str(target.digest) != archive.digest:
+            raise archive.refused("what came is not what was sent")
+        await _local(io, archive, target.place)
         tell(archive.offset, archive.offset)
     finally:
+        behind.close()
         target.discard()
         await archive.end()
     if target.left_out:
-        logger.warning("[%s] left out links that lead elsewhere: %s", sandbox_id, target.left_out)
+        logger.warning("[%s] left out links that lead elsewhere %s", sandbox_id, target.left_out)
 
 
-async def _unpack(io: IO, target: TreeTarget, chunk: bytes, archive: _Archive) -> None:
+async def _local(io: IO, archive: _Archive, function: Callable[[*Ts], object], *args: *Ts) -> None:
+    """Call a *function* that takes the *archive* in, and let an error say which one it is."""
     from .._archive import ArchiveError
 
     try:
-        await io.call(target.unpack, chunk)
-    except ArchiveError as error:
-        raise archive.refused(str(error)) from error
-
-
-async def _place(io: IO, target: TreeTarget, archive: _Archive) -> None:
-    from .._archive import ArchiveError
-
-    if str(target.digest) != archive.digest:
-        raise archive.refused("what came is not what was sent")
-    try:
-        await io.call(target.place)
+        await io.call(function, *args)
     except ArchiveError as error:
         raise archive.refused(str(error)) from error
 
@@ -200,6 +200,7 @@ class _Archive:
         request["headers"] = {"Accept-Encoding": "identity"}
         async with self._io.stream(request) as incoming:
             self._last = incoming.response
+            check_plain(incoming.response)
             size = 0
             async for chunk in incoming.chunks:
                 size += len(chunk)

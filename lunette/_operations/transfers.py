@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
+import posixpath
 from collections.abc import Sequence
 from contextlib import aclosing
+from pathlib import PurePath
 
 from .._io import IO
 from .._progress import Advance, ShowTransfer, transferring
@@ -16,7 +19,7 @@ from ._modes import wire_mode
 from ._paths import RemotePath
 from ._paths import remote_path as checked
 from ._sources import LocalSource, opened
-from ._targets import LocalTarget, Target, target_of
+from ._targets import LocalTarget, Target, is_named_as_directory, target_of
 from ._uploading import put
 from .server import is_published
 
@@ -48,12 +51,26 @@ async def upload(
     try:
         if ignore is not None:
             raise ValueError(f"ignore is of directories, and {source.name} is none")
+        if path.endswith("/"):
+            raise IsADirectoryError(errno.EISDIR, _mend(path, local), path)
         logger.info("[%s] upload %s to %s", sandbox_id, source.name, path)
         with transferring(progress, source.name) as tell:
             source.report = tell
             await put(io, sandbox_id, source, path, mode=permissions)
+    except SandboxIsADirectoryError as error:
+        error.strerror = _mend(path, local)
+        raise
     finally:
         source.close()
+
+
+def _mend(path: str, local: LocalSource) -> str:
+    """Say what to write where *path* is a directory."""
+    given = getattr(local, "name", local)
+    name = PurePath(given).name if isinstance(given, str) else ""
+    if not name or name.startswith("<"):  # such as <stdin>
+        name = "NAME"
+    return f"Is a directory, write {posixpath.join(path, name)!r}"
 
 
 async def download(
@@ -88,7 +105,7 @@ async def download(
 async def _is_directory(io: IO, local: LocalTarget) -> bool:
     if not isinstance(local, str | os.PathLike):
         return False
-    return await io.call(directories.is_directory, local)
+    return is_named_as_directory(local) or await io.call(directories.is_directory, local)
 
 
 async def _download_directory(

@@ -14,6 +14,7 @@ from uuid import uuid4
 from .._io import IO
 from ..results import FileInfo
 from . import parsed, published
+from ._modes import octal
 from ._paths import RemotePath, remote_path
 from .server import is_published
 
@@ -73,12 +74,10 @@ async def mkdir(
     """Make a directory."""
     from lunette_api.api.files import make_directory
 
-    if not 0 <= mode <= 0o7777:
-        raise ValueError(f"mode must be permissions such as 0o755, not {mode!r}")
     request = make_directory._get_kwargs(
         sandbox_id,
         path=remote_path(path),
-        mode=f"{mode:04o}",
+        mode=octal(mode),
         parents=bool(parents),
         exist_ok=bool(exist_ok),
         idempotency_key=uuid4().hex,

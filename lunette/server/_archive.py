@@ -35,8 +35,10 @@ class Piece:
 class Archive(Transfer):
     """One piece is kept until the next is asked for, which is fetched meanwhile."""
 
+    what = "archive"
+
     def __init__(
-        self, request: object, errors: Errors, begin: Callable[[], Awaitable[Bytes]]
+        self, request: bytes, errors: Errors, begin: Callable[[], Awaitable[Bytes]]
     ) -> None:
         self._begin = begin
         self._pieces: _Pieces | None = None
@@ -79,6 +81,7 @@ class Archive(Transfer):
 
     async def _open(self) -> None:
         self._pieces = _Pieces(await self._begin())
+        del self._begin  # it holds the rules
         self._next = self._fetch()
 
     async def _close(self) -> None:

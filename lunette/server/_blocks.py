@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import ClassVar
 
 from lunette.server._digests import Digest
 from lunette.server._run import seen
@@ -11,6 +12,10 @@ from lunette.server.engines.files import FileWriter
 __all__ = ["Blocks"]
 
 _BLOCK = 1 << 20
+# What all that come may hold while they wait for the rest of a block. Over that, each is written
+# as it comes: a client that is slow, or silent, holds no more than it has just sent.
+_MOST_HELD = 128 << 20
+_OVERHEAD = 64  # of an object
 
 
 class Blocks:
@@ -19,19 +24,23 @@ class Blocks:
     After an error of one of them, nothing more is written.
     """
 
+    held: ClassVar[int] = 0
+
     def __init__(self, writer: FileWriter, digest: Digest | None = None) -> None:
         self.written = 0
         self._writer = writer
         self._digest = digest
         self._pending: list[bytes] = []
         self._size = 0
+        self._held = 0
         self._writing: asyncio.Task[None] | None = None
 
     async def add(self, data: bytes) -> None:
         """Take *data*; raise what became of a block before it."""
         self._pending.append(data)
         self._size += len(data)
-        if self._size >= _BLOCK:
+        self._hold(len(data) + _OVERHEAD)
+        if self._size >= _BLOCK or Blocks.held > _MOST_HELD:
             await self._begin()
 
     async def flush(self) -> None:
@@ -42,16 +51,25 @@ class Blocks:
 
     async def settle(self) -> None:
         """Wait until nothing is being written, and forget what is not."""
-        self._pending, self._size = [], 0
+        self._take()
         if self._writing is not None:
             await asyncio.wait([self._writing])
 
     async def _begin(self) -> None:
         await self._settled()
-        block = self._pending[0] if len(self._pending) == 1 else b"".join(self._pending)
-        self._pending, self._size = [], 0
+        pending = self._take()
+        block = pending[0] if len(pending) == 1 else b"".join(pending)
         self._writing = asyncio.create_task(self._write(block))
         self._writing.add_done_callback(seen)
+
+    def _hold(self, size: int) -> None:
+        self._held += size
+        Blocks.held += size
+
+    def _take(self) -> list[bytes]:
+        self._hold(-self._held)
+        pending, self._pending, self._size = self._pending, [], 0
+        return pending
 
     async def _settled(self) -> None:
         if self._writing is not None:

@@ -89,12 +89,13 @@ async def raw(request: Request, limit: int | None = None) -> AsyncIterator[bytes
         message = await request.receive()
         if message["type"] == "http.disconnect":
             raise ClientDisconnect
-        chunk: bytes = message.get("body", b"")
+        chunk: bytes = message.pop("body", b"")
         total += len(chunk)
         if limit is not None and total > limit:
             raise _too_large(limit)
         if chunk:
             yield chunk
+        del chunk  # the next may be long in coming
         if not message.get("more_body", False):
             return
 

@@ -6,8 +6,10 @@ import asyncio
 import base64
 import binascii
 import hashlib
+import os
 import re
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 
 from lunette.server._problems import Problem
 
@@ -17,6 +19,8 @@ _FIELD = "Repr-Digest"
 # What is shorter is hashed in less time than a thread takes to begin.
 _SMALL = 64 * 1024
 _SIZE = 32
+# Hashing waits for nothing, and must not behind what does.
+_pool = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="lunette-digests")
 _MEMBER = re.compile(r"sha-256=(.*)")
 _BYTES = re.compile(r":([A-Za-z0-9+/]*={0,2}):(?: *;.*)?")
 
@@ -35,7 +39,7 @@ class Digest:
             self._hash.update(data)
         else:
             loop = asyncio.get_running_loop()
-            self._last = loop.run_in_executor(None, self._hash.update, data)
+            self._last = loop.run_in_executor(_pool, self._hash.update, data)
 
     async def value(self) -> str:
         """Return the digest of all that came, as a member of `Repr-Digest`."""

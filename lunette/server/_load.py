@@ -9,6 +9,7 @@ from lunette.server._problems import Problem
 
 __all__ = [
     "FOLLOWERS",
+    "SCANS",
     "STARTING_COMMANDS",
     "STARTING_SANDBOXES",
     "WAITING_SANDBOXES",
@@ -17,6 +18,7 @@ __all__ = [
     "body_gate",
     "buffered_bytes",
     "input_gate",
+    "scan_gate",
 ]
 
 # As in openapi.yaml. A server starts about a thousand commands a second and sixty sandboxes, so
@@ -27,6 +29,9 @@ STARTING_SANDBOXES = 256
 WAITING_SANDBOXES = 4096
 # Each holds some 600 KiB when it does not read.
 FOLLOWERS = 1024
+# Listings, whose answers are held in memory, and digests, which read whole files: of a sandbox, and
+# of all.
+SCANS, _ALL_SCANS = 16, 64
 _BODY_BYTES = 512 * 1024 * 1024
 _INPUT_BYTES = 512 * 1024 * 1024
 _RETRY_AFTER = "1"
@@ -69,6 +74,11 @@ def body_gate() -> Gate:
 def input_gate() -> Gate:
     """Return the gate for what processes were started with and have not read."""
     return Gate(_INPUT_BYTES, "bytes of input that processes have not read")
+
+
+def scan_gate(limit: int = _ALL_SCANS) -> Gate:
+    """Return the gate for listings and digests, of all sandboxes or with a *limit* of one."""
+    return Gate(limit, "listings and digests at the same time")
 
 
 def buffered_bytes(headers: Iterable[tuple[bytes, bytes]]) -> int:

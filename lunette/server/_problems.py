@@ -55,6 +55,8 @@ _FILE_PROBLEMS = {
     errno.ENOSPC: (507, "no_space"),
     errno.EDQUOT: (507, "no_space"),
 }
+# Such as the EIO of a process's memory: a file that cannot be read or written as one.
+_OTHER_FILE_PROBLEM = (409, "not_a_regular_file")
 
 _IMAGE_PROBLEMS = {
     "invalid_reference": (422, "invalid_service"),
@@ -214,10 +216,8 @@ def _file_problem(error: OSError) -> Problem | None:
     path = os.fsdecode(error.filename).encode(errors="replace").decode()
     if isinstance(error, NotARegularFileError):
         status, code, what = 409, "not_a_regular_file", "Not a regular file"
-    elif error.errno in _FILE_PROBLEMS:
-        status, code = _FILE_PROBLEMS[error.errno]
-        what = error.strerror or os.strerror(error.errno)  # an archive has its own
     else:
-        return None
+        status, code = _FILE_PROBLEMS.get(error.errno, _OTHER_FILE_PROBLEM)
+        what = error.strerror or os.strerror(error.errno)  # an archive has its own
     name = errno.errorcode.get(error.errno)
     return Problem(status, code, f"{what}: '{path}'", path=path, errno=name)

@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 from attrs import define, field
 
 from lunette.server._archive import Archive
-from lunette.server._load import Gate
+from lunette.server._load import SCANS, Gate, scan_gate
 from lunette.server._problems import Problem
+from lunette.server._puts import Puts
 from lunette.server._repeats import Repeats
 from lunette.server._transfers import ARCHIVES, UPLOADS, Transfers, directory_gate
 from lunette.server._upload import Upload
@@ -40,6 +41,8 @@ class Sandbox:
     uploads: Transfers[Upload] = field(factory=lambda: Transfers("upload", UPLOADS), init=False)
     archives: Transfers[Archive] = field(factory=lambda: Transfers("archive", ARCHIVES), init=False)
     directories: Gate = field(factory=directory_gate, init=False)  # of both
+    scans: Gate = field(factory=lambda: scan_gate(SCANS), init=False)
+    puts: Puts = field(factory=Puts, init=False)
 
     @property
     def id(self) -> str:

@@ -42,8 +42,9 @@ class Sending:
                 self.is_cut = True
                 return
             more = message.get("more_body", False)
-            if body := message.get("body", b""):
+            if body := message.pop("body", b""):
                 yield body
+            del body  # the next may be long in coming
 
     def end(self, *, at_once: bool = False) -> None:
         """Take no more than what has been sent by now; *at_once*, not even that."""

@@ -8,24 +8,30 @@ import contextlib
 import logging
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager
+from typing import ClassVar
 
 from lunette.server._problems import Problem, as_problem
 from lunette.server._run import seen
 
-__all__ = ["Errors", "Transfer"]
+__all__ = ["NOT_FOUND", "Errors", "Transfer"]
 
 logger = logging.getLogger(__name__)
+
+# The code of each kind that is over, or never was.
+NOT_FOUND = {"archive": "archive_not_found", "upload": "upload_not_found"}
 
 Errors = Callable[[], AbstractContextManager[None]]
 """Turns what an engine raises into a Problem."""
 
 
 class Transfer(abc.ABC):
-    """One that a *request* began. After a *problem* it answers everything by that; when it
-    *is_done* nothing can end it.
+    """One that a *request*, of which this is the fingerprint, began. After a *problem* it answers
+    everything by that; when it *is_done* nothing can end it.
     """
 
-    def __init__(self, request: object, errors: Errors) -> None:
+    what: ClassVar[str]
+
+    def __init__(self, request: bytes, errors: Errors) -> None:
         self.request = request
         self.problem: Problem | None = None
         self.is_done = False
@@ -68,18 +74,25 @@ class Transfer(abc.ABC):
             with self._errors():
                 yield
         except Exception as error:
-            problem = self.problem or as_problem(error)
+            problem = self.problem or self._final(as_problem(error))
             if self.problem is None:
                 self.end(problem)
             if problem.status == 500:
                 logger.error("a transfer failed", exc_info=error)
             raise problem.again() from error
 
+    def _final(self, problem: Problem) -> Problem:
+        """Return what stays true of one that was begun: it does not go on later."""
+        if problem.code != "no_capacity" or not self._opening.done():
+            return problem
+        return Problem(404, NOT_FOUND[self.what], f"the {self.what} failed: {problem.detail}")
+
     async def _opened(self) -> None:
         with self.working():
             await self._open()
 
     async def _close_opened(self) -> None:
+        self._opening.cancel()
         await asyncio.wait([self._opening])
         with contextlib.suppress(Problem), self._errors():  # the sandbox may be gone
             await self._close()

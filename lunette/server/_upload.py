@@ -23,9 +23,11 @@ __all__ = ["Upload"]
 class Upload(Transfer):
     """Its bytes are taken from one request at a time, the latest."""
 
+    what = "upload"
+
     def __init__(
         self,
-        request: object,
+        request: bytes,
         errors: Errors,
         begin: Callable[[], Awaitable[FileWriter]],
         *,
@@ -86,6 +88,7 @@ class Upload(Transfer):
 
     async def _open(self) -> None:
         self._writer = await self._begin()
+        del self._begin  # it may hold much
 
     async def _close(self) -> None:
         for sending in self._senders:
@@ -118,6 +121,7 @@ class Upload(Transfer):
                 skipped -= len(data) - len(new)
                 if new:
                     await blocks.add(new)
+                del data, new  # the next may be long in coming
             await blocks.flush()
         finally:
             await blocks.settle()

@@ -4,13 +4,20 @@ when nobody listens any more.
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import re
+from collections.abc import Coroutine
+from typing import Any, TypeVar
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive
 
-__all__ = ["disconnected", "preferred_wait", "queried_wait"]
+from lunette.server._run import seen
+
+__all__ = ["disconnected", "preferred_wait", "queried_wait", "while_listened"]
+
+T = TypeVar("T")
 
 # As in openapi.yaml.
 _LONGEST_WAIT = 60.0
@@ -40,3 +47,19 @@ async def disconnected(receive: Receive) -> None:
     """Wait until the client has gone, who has nothing more to say."""
     while (await receive())["type"] != "http.disconnect":
         pass
+
+
+async def while_listened(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
+    """Return what *work* comes to; end it when nobody listens any more."""
+    working, listener = asyncio.create_task(work), asyncio.create_task(disconnected(receive))
+    working.add_done_callback(seen)
+    try:
+        await asyncio.wait([working, listener], return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise ClientDisconnect
+        return working.result()
+    finally:
+        listener.cancel()
+        if not working.done():
+            working.cancel()
+            await asyncio.wait([working])

@@ -16,6 +16,7 @@ from lunette.server._bodies import read_json
 from lunette.server._problems import Problem
 from lunette.server._resource import Resource
 from lunette.server._streaming import Streaming, sliced
+from lunette.server._transfers import fingerprint
 from lunette.server.engines.files import IgnoreRule
 from lunette.server.registry import Registry
 
@@ -38,13 +39,14 @@ class Archives:
         body = await read_json(request, "begin_archive")
         path, ignore = body["path"], body.get("ignore", [])
         rules = await asyncio.to_thread(_rules, ignore)
+        asked = await asyncio.to_thread(fingerprint, (path, ignore))
         engine, sandbox, handle = await self._registry.running(request.path_params["sandbox_id"])
 
         def make() -> Archive:
             errors = functools.partial(self._registry.files_of, sandbox)
             return Archive(asked, errors, lambda: engine.pack(handle, path, rules))
 
-        asked, name = (path, tuple(ignore)), request.path_params["archive_id"]
+        name = request.path_params["archive_id"]
         sandbox.archives.begin(name, asked, make, sandbox.directories)
         with sandbox.archives.using(name) as archive:
             await archive.ready()

@@ -100,11 +100,11 @@ class Files:
         digest: str | None = None,
     ) -> None:
         engine, sandbox, handle = await self._registry.running(request.path_params["sandbox_id"])
-        with self._registry.files_of(sandbox):
+        with self._registry.files_of(sandbox), sandbox.puts.begun(path) as put:
             writer = await engine.begin_put(handle, path, mode=mode)
             try:
                 await _fill(writer, data, digest)
-                await writer.commit()
+                await put.commit(writer)
             except BaseException:
                 await writer.abort()
                 raise
@@ -149,6 +149,7 @@ async def _fill(writer: FileWriter, data: AsyncIterator[bytes], expected: str | 
     try:
         async for chunk in data:
             await blocks.add(chunk)
+            del chunk  # the next may be long in coming
         await blocks.flush()
     finally:
         await blocks.settle()

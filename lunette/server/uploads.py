@@ -16,6 +16,7 @@ from lunette.server._digests import Digest
 from lunette.server._json import answer
 from lunette.server._problems import Problem
 from lunette.server._resource import Resource
+from lunette.server._transfers import fingerprint
 from lunette.server._upload import Upload
 from lunette.server.engines.files import FileWriter
 from lunette.server.engines.protocol import Engine, Handle
@@ -46,11 +47,12 @@ class Uploads:
         def make() -> Upload:
             errors = functools.partial(self._registry.files_of, sandbox)
             digest = Digest() if asked["digest"] else None
-            return Upload(asked, errors, _opening(engine, handle, asked), digest=digest)
+            return Upload(request_key, errors, _opening(engine, handle, asked), digest=digest)
 
+        request_key = fingerprint(sorted(asked.items()))
         gates = [sandbox.directories] if asked["format"] == "tar" else []
         name = request.path_params["upload_id"]
-        sandbox.uploads.begin(name, asked, make, *gates)
+        sandbox.uploads.begin(name, request_key, make, *gates)
         with sandbox.uploads.using(name) as upload:
             await upload.ready()
             return _answer(request, upload, upload.size)

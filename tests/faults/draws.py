@@ -22,6 +22,7 @@ REQUESTS = {
     "kill": KILLS,
     "list": "^GET /sandboxes ",
     "upload": "^PUT .*/files",
+    "send": "^PATCH .*/uploads/",
     "read": "^GET .*/files",
 }
 

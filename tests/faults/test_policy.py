@@ -147,7 +147,7 @@ def test_without_a_key_a_post_is_not_repeated(world: str, server: Server, sandbo
 
 
 @pytest.mark.parametrize("world", ["asyncio", "trio"])
-@pytest.mark.parametrize("verb", ["exec", "upload"])
+@pytest.mark.parametrize("verb", ["exec", "send"])
 def test_a_cut_in_a_large_request_leaves_nothing_behind(
     world: str, verb: str, server: Server, sandbox: Sandbox
 ) -> None:

@@ -152,6 +152,11 @@ class Files:
         pids: list[int] = self._ask("workers")["pids"]
         return pids
 
+    def worker(self) -> int:
+        """The pid of who does what takes no time."""
+        pid: int = self._ask("worker")["pid"]
+        return pid
+
     def _then_abort(self, name: str, does: str, **more: Any) -> None:
         """After an error only `abort` is left."""
         try:
@@ -351,6 +356,9 @@ class Steps:
     async def _workers(self, handle: Handle) -> Any:
         running = self._engine._sandboxes[handle.sandbox_id]._file_workers._running
         return {"pids": [_pid_of(worker._pidfd) for worker in running]}
+
+    async def _worker(self, handle: Handle) -> Any:
+        return {"pid": self._engine._sandboxes[handle.sandbox_id]._worker.pid}
 
     async def _descriptors(self, handle: Handle) -> Any:
         """How many are open here, in the fork server, and where it can be seen in the worker."""

@@ -164,6 +164,50 @@ def test_it_is_merged_with_what_is_there(
     assert len(caplog.records) == 1
 
 
+def test_the_umask_holds_for_what_comes(scripted: Any, tmp_path: Path) -> None:
+    def wide(info: tarfile.TarInfo) -> tarfile.TarInfo:
+        info.mode = 0o4777
+        return info
+
+    (tmp_path / "d" / "in").mkdir(parents=True)
+    (tmp_path / "d" / "in" / "f").touch()
+    file = streams.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as made:
+        made.add(tmp_path / "d", ".", filter=wide)
+    data = file.getvalue()
+    before = os.umask(0o027)
+    try:
+        download(scripted(httpx.Response(204), piece(data, data), httpx.Response(204)), tmp_path)
+        io = scripted(httpx.Response(204), piece(data, data), httpx.Response(204))
+        download(io, tmp_path / "new", ignore="x")
+    finally:
+        os.umask(before)
+    for path in ("in/f", "new", "new/in", "new/in/f"):
+        assert (tmp_path / path).stat().st_mode & 0o7777 == 0o750, path
+
+
+def test_a_packed_piece_is_refused(scripted: Any, tmp_path: Path) -> None:
+    packed = httpx.Response(200, headers={"Content-Encoding": "gzip"}, content=iter([b"x"]))
+    io = scripted(httpx.Response(204), packed, httpx.Response(204))
+    with pytest.raises(APIError, match=r"is packed \(gzip\)"):
+        download(io, tmp_path / "t", ignore="x")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_deepest_directory_leaves_nothing_where_it_cannot_be(
+    scripted: Any, tmp_path: Path
+) -> None:
+    entries = [tarfile.TarInfo("a/" * levels) for levels in range(1, 4097)]
+    for entry in entries:
+        entry.type, entry.mode = tarfile.DIRTYPE, 0o755
+    data = b"".join(entry.tobuf() for entry in entries) + bytes(1024)
+    (tmp_path / "a").touch()
+    io = scripted(httpx.Response(204), piece(data, data), httpx.Response(204))
+    with pytest.raises(NotADirectoryError):
+        download(io, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
 def test_what_stands_in_the_way_is_found_first(scripted: Any, tmp_path: Path) -> None:
     (tmp_path / "f").touch()
     for path in ("f", "f/below"):
@@ -180,6 +224,15 @@ def test_a_file_is_no_directory(scripted: Any, tmp_path: Path) -> None:
         download(scripted(), streams.BytesIO(), ignore="x")
     with pytest.raises(IsADirectoryError):
         download(scripted(refusal("is_a_directory")), streams.BytesIO())
+
+
+def test_a_file_is_not_written_to_the_name_of_a_directory(scripted: Any, tmp_path: Path) -> None:
+    with pytest.raises(IsADirectoryError, match=r"write '.*/new/d'"):
+        download(scripted(refusal("not_a_directory")), f"{tmp_path}/new/")
+    whole = archive(f="x")
+    answers = (httpx.Response(201), piece(whole, whole), httpx.Response(204))
+    download(scripted(*answers), f"{tmp_path}/e/")
+    assert (tmp_path / "e" / "f").read_text() == "x"
 
 
 def test_a_directory_takes_no_mode(scripted: Any, tmp_path: Path) -> None:
@@ -213,22 +266,24 @@ def test_a_directory_is_sent_as_an_archive(
     assert commit == {"length": size, "digest": named(io.uploaded)}
     assert told[-1] == (size, size)
     assert [record.getMessage() for record in caplog.records] == [
-        f"[s1] left out what is no file, directory or link: {str(tmp_path / 'fifo')!r}"
+        f"[s1] left out what is no file, directory or link (1): {str(tmp_path / 'fifo')!r}"
     ]
 
 
 def test_what_cannot_be_read_gives_the_upload_up(scripted: Any, tmp_path: Path) -> None:
-    (tmp_path / "f").write_bytes(b"x" * 9_000_000)
+    (tmp_path / "f").write_bytes(b"x" * 20_000_000)  # more than is read ahead
     answer = httpx.Response(200, json={"upload_id": "u", "offset": 0, "committed": False})
-    sent = httpx.Response(200, json={"upload_id": "u", "offset": 4 << 20, "committed": False})
 
     class Shrinking(type(scripted())):  # type: ignore[misc]
         def _answer(self, request: Any) -> httpx.Response:
             if request["method"] == "patch":
                 os.truncate(tmp_path / "f", 5_000_000)
+                offset = request["params"]["offset"] + len(self.bodies[-1])
+                state = {"upload_id": "u", "offset": offset, "committed": False}
+                self.answers.insert(0, httpx.Response(200, json=state))
             return super()._answer(request)
 
-    io = Shrinking(answer, sent, httpx.Response(204))
+    io = Shrinking(answer, httpx.Response(204))
     with pytest.raises(OSError, match="changed while it was read") as caught:
         upload(io, tmp_path)
     assert (caught.value.errno, caught.value.filename) == (errno.ESTALE, str(tmp_path / "f"))

@@ -229,6 +229,33 @@ def test_a_wrong_range_is_an_error(scripted: Any, tmp_path: Path) -> None:
         download(io, tmp_path / "a")
 
 
+@pytest.mark.parametrize(
+    "content_range",
+    [f"bytes {'9' * 5000}-9/10", "bytes 10-99/100", f"bytes 10-{len(DATA) - 1}/{'9' * 5000}"],
+)
+def test_a_range_that_cannot_be_is_an_error(
+    scripted: Any, tmp_path: Path, content_range: str
+) -> None:
+    wrong = rest(DATA, 10)
+    wrong.headers["Content-Range"] = content_range
+    with pytest.raises(errors.APIError, match="not of the range"):
+        download(scripted(file(DATA, cut_at=10), wrong), tmp_path / "a")
+
+
+def test_a_packed_answer_is_refused(scripted: Any, tmp_path: Path) -> None:
+    packed = httpx.Response(200, headers={"Content-Encoding": "gzip, gzip"}, content=iter([b"x"]))
+    with pytest.raises(errors.APIError, match=r"is packed \(gzip, gzip\)"):
+        download(scripted(packed), tmp_path / "a")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_comes_is_never_setuid(scripted: Any, tmp_path: Path) -> None:
+    (tmp_path / "a").touch()
+    (tmp_path / "a").chmod(0o4755)
+    download(scripted(file(DATA)), tmp_path / "a")
+    assert (tmp_path / "a").stat().st_mode & 0o7777 == 0o755
+
+
 def test_wrong_targets_are_refused_before_anything_is_sent(scripted: Any, tmp_path: Path) -> None:
     io = scripted()
     (tmp_path / "file").touch()

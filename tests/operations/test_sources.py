@@ -148,6 +148,26 @@ def test_text_files_are_refused(tmp_path: Path) -> None:
         opened(streams.StringIO("x"))  # type: ignore[arg-type]
 
 
+def test_files_that_are_only_written_are_refused(tmp_path: Path) -> None:
+    with (tmp_path / "a").open("wb") as file, pytest.raises(ValueError, match="open for reading"):
+        opened(file)
+
+
+@pytest.mark.parametrize("content", ["hello\nworld", "x" * 5000, "x\n" * 100_000])
+def test_content_is_no_path(content: str) -> None:
+    with pytest.raises(FileNotFoundError, match="content goes as bytes") as caught:
+        opened(content)
+    assert len(str(caught.value)) < 300
+
+
+def test_a_path_may_have_a_newline(tmp_path: Path) -> None:
+    (tmp_path / "a\nb").touch()
+    opened(tmp_path / "a\nb").close()
+    with pytest.raises(FileNotFoundError) as caught:
+        opened("nope")
+    assert caught.value.strerror == "No such file or directory"
+
+
 def test_paths_of_no_file_are_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     with socket.socket(socket.AF_UNIX) as bound:

@@ -114,6 +114,13 @@ def test_a_mode_that_is_none(scripted: Any, mode: int) -> None:
         run(tree.mkdir(scripted(), "s1", "d", mode=mode, parents=False, exist_ok=False))
 
 
+def test_a_file_that_was_found_is_a_path(scripted: Any) -> None:
+    io = scripted(httpx.Response(204))
+    run(tree.remove(io, "s1", INFO, recursive=False))
+    assert io.requests[0]["params"]["path"] == "/w/a"
+    assert "mode=0o644" in repr(INFO)
+
+
 @pytest.mark.parametrize("answer", [{}, {"directory": "/w", "entries": [{}]}, [], "x"])
 def test_an_answer_that_is_no_list(scripted: Any, answer: Any) -> None:
     io = scripted(httpx.Response(200, content=json.dumps(answer)))

@@ -201,5 +201,5 @@ def test_its_end_ends_commands_connections_and_threads() -> None:
             assert http.post(f"{sandbox}/exec", json={"command": "sleep 0.01"}).is_success
     thread.join()
     assert len(failed) == 1
-    assert set(threading.enumerate()) == before
+    assert set(threading.enumerate()) <= before
     assert not there.directory.parent.exists()

@@ -455,7 +455,8 @@ class HostDirectory(HostWriter):
         try:
             with tarfile.open(fileobj=io.BytesIO(self._content)) as archive:
                 self._target.mkdir(exist_ok=True)
-                archive.extractall(self._target, filter="fully_trusted")
+                archive.extraction_filter = lambda member, _: member  # Debian's Python lacks others
+                archive.extractall(self._target)
         except tarfile.TarError as error:
             raise OSError(errno.EINVAL, f"not a tar archive: {error}") from error
 

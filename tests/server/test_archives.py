@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import errno
+import gc
 import io
 import os
 import tarfile
 import threading
+import tracemalloc
 import uuid
 from typing import Any
 
@@ -12,7 +14,7 @@ import httpx
 import pytest
 
 from lunette.server import _archive, _transfers
-from lunette.server.engines.protocol import State, Status
+from lunette.server.engines.protocol import NoCapacityError, State, Status
 
 from .bent_engine import BentEngine
 from .conftest import GUARD, Service
@@ -175,6 +177,55 @@ def test_an_error_midway(client: httpx.Client, sandbox: str, engine: BentEngine)
     assert engine.taken[-1].closed.is_set()
     assert client.delete(archive).status_code == 204
     assert code(_get(client, archive, 0)) == (404, "archive_not_found")
+
+
+def test_an_archive_whose_process_died_is_over(
+    service: Service, client: httpx.Client, sandbox: str, engine: BentEngine
+) -> None:
+    _fill(client, sandbox)
+    engine.blocks = [b"x" * _KIB, NoCapacityError("the process that did it was ended")]
+    service.call(engine.bytes_gate.clear)
+    archive = _begin(client, sandbox)
+    service.call(engine.bytes_gate.set)
+    for _ in range(2):
+        answer = _get(client, archive, 0)
+        assert code(answer) == (404, "archive_not_found")
+        assert "the process that did it was ended" in answer.json()["detail"]
+
+
+def test_little_is_kept_of_those_that_are_over(
+    service: Service, client: httpx.Client, sandbox: str
+) -> None:
+    _fill(client, sandbox)
+    rules = ["?" * 4000 + str(number) for number in range(500)]
+    sizes: list[int] = []
+    tracemalloc.start()
+    try:
+        for number in range(6):
+            archive = _begin(client, sandbox, f"a{number}", ignore=rules)
+            assert client.delete(archive).status_code == 204
+            gc.collect()
+            sizes.append(tracemalloc.get_traced_memory()[0])
+    finally:
+        tracemalloc.stop()
+    assert sizes[-1] - sizes[1] < 2_000_000  # of 4 requests of as much each
+    answer = client.put(archive, json={"path": "d", "ignore": rules})
+    assert code(answer) == (404, "archive_not_found")
+    answer = client.put(archive, json={"path": "d"})
+    assert code(answer) == (422, "key_reused")
+
+
+def test_nothing_is_kept_after_the_sandbox(
+    service: Service, client: httpx.Client, sandbox: str, engine: BentEngine
+) -> None:
+    _fill(client, sandbox)
+    archives = service.registry.get(sandbox.rpartition("/")[2]).archives
+    archive = _begin(client, sandbox, "a")
+    assert client.delete(archive).status_code == 204
+    _begin(client, sandbox, "b")
+    assert list(archives._over) == ["a"]
+    assert client.delete(sandbox).status_code == 204
+    assert (archives._over, archives._open) == ({}, {})
 
 
 def test_a_directory_that_is_none(client: httpx.Client, sandbox: str) -> None:

@@ -1,19 +1,22 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import errno
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from lunette.server import files
+from lunette.server import _blocks, files
+from lunette.server._blocks import Blocks
 from lunette.server.engines.protocol import NotARegularFileError, SandboxGoneError, State, Status
 
-from .bent_engine import BentEngine
-from .conftest import Service
+from .bent_engine import BentEngine, _open_gate
+from .conftest import GUARD, Service
 from .transfers import digest_of
 
 
@@ -212,6 +215,82 @@ def test_a_large_body_is_written_in_large_blocks(
     assert max(blocks) < 2 << 20
 
 
+def test_what_waits_for_its_block_is_bounded(
+    service: Service,
+    client: httpx.Client,
+    sandbox: str,
+    engine: BentEngine,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Over that, who is slow or silent holds nothing."""
+    monkeypatch.setattr(_blocks, "_MOST_HELD", 1_000_000)
+    with contextlib.ExitStack() as opened:
+        for number in range(20):
+            connection = opened.enter_context(service.raw())
+            head = f"PUT {sandbox}/files?path=f{number} HTTP/1.1\r\nHost: localhost\r\n"
+            connection.sendall(f"{head}Content-Length: 2000000\r\n\r\n".encode())
+            connection.sendall(b"x" * 500_000)
+        service.until(lambda: sum(sum(writer.sizes) for writer in engine.given) >= 9_000_000)
+        assert Blocks.held <= 1_000_000
+    service.until(lambda: Blocks.held == 0)
+    content = os.urandom(3_000_000)
+    assert client.put(f"{sandbox}/files", content=content, **_at("f")).status_code == 204
+    assert client.get(f"{sandbox}/files", **_at("f")).content == content
+
+
+def _put_slowly(
+    service: Service, sandbox: str, engine: BentEngine, content: bytes
+) -> threading.Thread:
+    """Put a file that the engine is slow with, so that others may overtake it."""
+
+    def put() -> None:
+        with service.client() as other:
+            answer = other.put(f"{sandbox}/files", content=content, **_at("f"))
+            assert answer.status_code == 204
+
+    before = len(engine.given)
+    thread = threading.Thread(target=put)
+    thread.start()
+    service.until(lambda: len(engine.given) > before)
+    return thread
+
+
+def test_a_late_file_is_not_put_over_its_repeat(
+    service: Service, client: httpx.Client, sandbox: str, engine: BentEngine
+) -> None:
+    service.call(engine.write_gate.clear)
+    late = _put_slowly(service, sandbox, engine, b"first")
+    gate = engine.write_gate
+    service.call(setattr, engine, "write_gate", _open_gate())
+    for content in (b"first", b"newer"):
+        assert client.put(f"{sandbox}/files", content=content, **_at("f")).status_code == 204
+    service.call(gate.set)
+    late.join(GUARD)
+    assert client.get(f"{sandbox}/files", **_at("f")).content == b"newer"
+    assert engine.given[0].aborted.is_set()
+    assert os.listdir(engine.root / sandbox.rpartition("/")[2]) == ["f"]  # noqa: PTH208
+
+
+def test_a_repeat_is_answered_after_what_is_being_committed(
+    service: Service, client: httpx.Client, sandbox: str, engine: BentEngine
+) -> None:
+    service.call(engine.commit_gate.clear)
+    gate = engine.commit_gate
+    puts = service.registry.get(sandbox.rpartition("/")[2]).puts
+    first = _put_slowly(service, sandbox, engine, b"first")
+    service.until(lambda: puts._paths["f"].turn.locked())
+    service.call(setattr, engine, "commit_gate", _open_gate())
+    second = _put_slowly(service, sandbox, engine, b"second")
+    service.until(lambda: engine.given[1].sizes == [6])
+    assert second.is_alive()
+    assert client.get(f"{sandbox}/files", **_at("f")).status_code == 404
+    service.call(gate.set)
+    for thread in (first, second):
+        thread.join(GUARD)
+    assert client.get(f"{sandbox}/files", **_at("f")).content == b"second"
+    assert puts._paths == {}
+
+
 def test_a_write_that_fails_leaves_nothing(
     client: httpx.Client, sandbox: str, engine: BentEngine
 ) -> None:
@@ -281,6 +360,8 @@ def test_no_path_at_all(client: httpx.Client, sandbox: str) -> None:
         (OSError(errno.EOVERFLOW, "x", "p"), 413, "file_too_large"),
         (OSError(errno.ENOSPC, "x", "p"), 507, "no_space"),
         (OSError(errno.EDQUOT, "x", "p"), 507, "no_space"),
+        (OSError(errno.EIO, "x", "p"), 409, "not_a_regular_file"),
+        (OSError(errno.ENOSYS, "x", "p"), 409, "not_a_regular_file"),
     ],
 )
 def test_errors_of_files(

@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from lunette.server import _repeats, trees
+from lunette.server._load import Gate
 from lunette.server.engines.protocol import SandboxGoneError, State, Status
 
 from . import host_engine
@@ -155,6 +156,132 @@ def test_a_listing_that_is_too_large(
     assert code(answer) == (413, "listing_too_large")
     assert answer.json()["path"] == "d"
     assert engine.taken[-1].closed.is_set()
+
+
+def test_a_listing_of_too_many_bytes(
+    client: httpx.Client, sandbox: str, engine: BentEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trees, "_LISTING_BYTES", 1000)
+    client.put(f"{sandbox}/files/directory", **_at("d"))
+    line = b'{"path":"%s"}\n' % (b"x" * 100)
+    engine.blocks = [b'"/d"\n', *[line] * 8]
+    assert len(_list(client, sandbox, "d")[1]) == 8
+    engine.blocks = [b'"/d"\n', *[line] * 9]
+    answer = client.get(f"{sandbox}/files/list", **_at("d"))
+    assert code(answer) == (413, "listing_too_large")
+    assert "over 1000 bytes" in answer.json()["detail"]
+    assert answer.json()["path"] == "d"
+    assert engine.taken[-1].closed.is_set()
+
+
+def _hang_up(service: Service, path: str) -> None:
+    """Ask for *path*, and go away when the server is at it."""
+    engine = service.engine
+    assert isinstance(engine, BentEngine)
+    before = len(engine.taken) + len(engine.readers)
+    with service.raw() as connection:
+        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        service.until(lambda: len(engine.taken) + len(engine.readers) > before)
+
+
+def test_a_digest_that_nobody_waits_for(
+    service: Service, client: httpx.Client, sandbox: str, engine: BentEngine
+) -> None:
+    with (_root(engine, sandbox) / "f").open("wb") as file:
+        file.truncate(1 << 43)
+    _hang_up(service, f"{sandbox}/files/stat?path=f&digest=sha-256")
+    service.wait(engine.readers[-1].closed.wait())
+    service.until(lambda: _inside(service, sandbox) == 0)
+
+
+def test_a_digest_in_a_sandbox_that_ends(
+    service: Service, client: httpx.Client, sandbox: str, engine: BentEngine
+) -> None:
+    with (_root(engine, sandbox) / "f").open("wb") as file:
+        file.truncate(1 << 43)
+    found: list[httpx.Response] = []
+
+    def stat() -> None:
+        with service.client() as other:
+            found.append(other.get(f"{sandbox}/files/stat", **_at("f", digest="sha-256")))
+
+    thread = threading.Thread(target=stat)
+    thread.start()
+    service.until(lambda: bool(engine.readers))
+    assert client.delete(sandbox).status_code == 204
+    thread.join(GUARD)
+    assert code(found[0]) == (410, "sandbox_destroyed")
+    assert engine.readers[-1].closed.is_set()
+
+
+def test_a_listing_that_nobody_waits_for(
+    service: Service, client: httpx.Client, sandbox: str, engine: BentEngine
+) -> None:
+    service.call(engine.bytes_gate.clear)
+    _hang_up(service, f"{sandbox}/files/list?path=.")
+    service.wait(engine.taken[-1].closed.wait())
+    service.until(lambda: _inside(service, sandbox) == 0)
+
+
+def _inside(service: Service, sandbox: str) -> int:
+    return service.registry.get(sandbox.rpartition("/")[2]).scans.inside
+
+
+def _scans(service: Service) -> Gate:
+    (found,) = {
+        route.app._endpoints["GET"].__self__._scans
+        for route in service.routes()
+        if route.path.endswith("/files/list")
+    }
+    assert isinstance(found, Gate)
+    return found
+
+
+@pytest.mark.parametrize("of_all", [False, True])
+def test_too_many_listings_and_digests(
+    service: Service, client: httpx.Client, sandbox: str, engine: BentEngine, of_all: bool
+) -> None:
+    known = service.registry.get(sandbox.rpartition("/")[2])
+    gate = _scans(service) if of_all else known.scans
+    service.call(setattr, gate, "_limit", 2)
+    _put(client, sandbox, "f", b"abc")
+    service.call(engine.bytes_gate.clear)
+    found: list[int] = []
+
+    def get() -> None:
+        with service.client() as other:
+            found.append(other.get(f"{sandbox}/files/list", **_at(".")).status_code)
+
+    threads = [threading.Thread(target=get) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    service.until(lambda: gate.inside == 2)
+    for answer in (
+        client.get(f"{sandbox}/files/list", **_at(".")),
+        client.get(f"{sandbox}/files/stat", **_at("f", digest="sha-256")),
+    ):
+        assert code(answer) == (429, "too_many_requests")
+        assert answer.headers["retry-after"] == "1"
+    _stat(client, sandbox, "f")  # without a digest it is none of them
+    service.call(engine.bytes_gate.set)
+    for thread in threads:
+        thread.join(GUARD)
+    assert found == [200, 200]
+    service.until(lambda: gate.inside == 0)
+    _stat(client, sandbox, "f", digest="sha-256")
+
+
+def test_a_listing_keeps_its_place_until_it_is_read(
+    service: Service, client: httpx.Client, sandbox: str, engine: BentEngine
+) -> None:
+    """All of it is in memory meanwhile."""
+    engine.blocks = [b'"/d"\n', *[b'{"path":"%s"}\n' % (b"x" * 1_000_000)] * 32]
+    with service.raw() as connection:
+        path = f"{sandbox}/files/list?path=."
+        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        assert connection.recv(12) == b"HTTP/1.1 200"
+        assert _inside(service, sandbox) == 1
+    service.until(lambda: _inside(service, sandbox) == 0)
 
 
 def test_listings_that_are_none(client: httpx.Client, sandbox: str) -> None:

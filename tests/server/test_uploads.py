@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from lunette.server import _sending, _transfers
-from lunette.server.engines.protocol import SandboxGoneError, State, Status
+from lunette.server.engines.protocol import NoCapacityError, SandboxGoneError, State, Status
 
 from .bent_engine import BentEngine
 from .conftest import GUARD, Service
@@ -273,6 +273,27 @@ def test_an_upload_that_is_given_up(client: httpx.Client, sandbox: str) -> None:
         assert code(answer) == (404, "upload_not_found")
 
 
+def test_an_end_does_not_wait_for_the_begin(
+    service: Service, client: httpx.Client, sandbox: str, engine: BentEngine
+) -> None:
+    service.call(engine.begin_gate.clear)
+    found: list[httpx.Response] = []
+
+    def put() -> None:
+        with service.client() as other:
+            found.append(other.put(f"{sandbox}/uploads/u", json={"path": "f"}))
+
+    thread = threading.Thread(target=put)
+    thread.start()
+    uploads = _sandbox(service, sandbox).uploads
+    service.until(lambda: "u" in uploads._open)
+    assert client.delete(f"{sandbox}/uploads/u").status_code == 204
+    thread.join(GUARD)
+    service.call(engine.begin_gate.set)
+    assert [code(answer) for answer in found] == [(404, "upload_not_found")]
+    assert not engine.given
+
+
 def test_an_end_that_overtakes_the_begin(client: httpx.Client, sandbox: str) -> None:
     assert client.delete(f"{sandbox}/uploads/u").status_code == 204
     answer = client.put(f"{sandbox}/uploads/u", json={"path": "f"})
@@ -307,6 +328,57 @@ def test_an_error_of_a_write_stays(
     service.wait(engine.given[-1].aborted.wait())
     assert client.delete(upload).status_code == 204
     assert code(client.get(upload)) == (404, "upload_not_found")
+
+
+def test_an_upload_whose_process_died_is_over(
+    client: httpx.Client, sandbox: str, engine: BentEngine
+) -> None:
+    """It does not go on later, as `no_capacity` would promise."""
+    upload = begin(client, sandbox)
+    engine.write_error = NoCapacityError("the process that did it was ended")
+    answers = send(client, upload, 0, b"abc"), client.get(upload), commit(client, upload, b"")
+    for answer in answers:
+        assert code(answer) == (404, "upload_not_found")
+        assert "the process that did it was ended" in answer.json()["detail"]
+
+
+def test_a_begin_that_found_no_room_may_be_sent_again(
+    client: httpx.Client, sandbox: str, engine: BentEngine
+) -> None:
+    engine.file_error = NoCapacityError("no process for files")
+    answer = client.put(f"{sandbox}/uploads/u", json={"path": "f"})
+    assert code(answer) == (503, "no_capacity")
+    engine.file_error = None
+    begin(client, sandbox)
+
+
+def test_a_commit_that_was_under_way_is_done(
+    service: Service, client: httpx.Client, sandbox: str, engine: BentEngine
+) -> None:
+    """Giving it up came too late."""
+    upload = begin(client, sandbox)
+    send(client, upload, 0, b"abc")
+    service.call(engine.commit_gate.clear)
+
+    def do_commit() -> None:
+        with service.client() as other:
+            commit(other, upload, b"abc")
+
+    def give_up() -> None:
+        with service.client() as other:
+            other.delete(upload)
+
+    threads = [threading.Thread(target=work) for work in (do_commit, give_up)]
+    uploads = _sandbox(service, sandbox).uploads
+    threads[0].start()
+    service.until(lambda: uploads._open["u"].transfer._committing is not None)
+    threads[1].start()
+    service.until(lambda: not uploads._open)
+    service.call(engine.commit_gate.set)
+    for thread in threads:
+        thread.join(GUARD)
+    assert client.get(upload).json()["committed"] is True
+    assert read_file(client, sandbox) == b"abc"
 
 
 def test_a_fault_of_the_server_stays_too(

@@ -76,8 +76,9 @@ def sync_detailed(
      What is in it, and in the directories in it down to `depth`, a directory before what is in it, else
     by name. The
     directory itself is not among it; links in it are not followed. A listing has at most
-    `limits.listing` entries
-    (`413 listing_too_large`). What vanishes or cannot be read meanwhile is left out.
+    `limits.listing` entries,
+    and the answer at most 64 MiB (`413 listing_too_large`). What vanishes or cannot be read meanwhile
+    is left out.
 
     Args:
         sandbox_id (str):
@@ -117,8 +118,9 @@ def sync(
      What is in it, and in the directories in it down to `depth`, a directory before what is in it, else
     by name. The
     directory itself is not among it; links in it are not followed. A listing has at most
-    `limits.listing` entries
-    (`413 listing_too_large`). What vanishes or cannot be read meanwhile is left out.
+    `limits.listing` entries,
+    and the answer at most 64 MiB (`413 listing_too_large`). What vanishes or cannot be read meanwhile
+    is left out.
 
     Args:
         sandbox_id (str):
@@ -153,8 +155,9 @@ async def asyncio_detailed(
      What is in it, and in the directories in it down to `depth`, a directory before what is in it, else
     by name. The
     directory itself is not among it; links in it are not followed. A listing has at most
-    `limits.listing` entries
-    (`413 listing_too_large`). What vanishes or cannot be read meanwhile is left out.
+    `limits.listing` entries,
+    and the answer at most 64 MiB (`413 listing_too_large`). What vanishes or cannot be read meanwhile
+    is left out.
 
     Args:
         sandbox_id (str):
@@ -192,8 +195,9 @@ async def asyncio(
      What is in it, and in the directories in it down to `depth`, a directory before what is in it, else
     by name. The
     directory itself is not among it; links in it are not followed. A listing has at most
-    `limits.listing` entries
-    (`413 listing_too_large`). What vanishes or cannot be read meanwhile is left out.
+    `limits.listing` entries,
+    and the answer at most 64 MiB (`413 listing_too_large`). What vanishes or cannot be read meanwhile
+    is left out.
 
     Args:
         sandbox_id (str):

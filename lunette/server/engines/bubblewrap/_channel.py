@@ -142,7 +142,12 @@ class Channel:
         answer: asyncio.Future[Answer] = self._loop.create_future()
         self._waiting[message_id] = answer
         timer = self._loop.call_later(deadline, self._too_late, message_id)
-        found = await answer
+        try:
+            found = await answer
+        except asyncio.CancelledError:
+            if answer.done() and not answer.cancelled() and answer.exception() is None:
+                self._unwanted(*answer.result())  # it came just before
+            raise
         timer.cancel()  # not if the caller is cancelled: the other side may hang all the same
         return found
 
@@ -183,7 +188,11 @@ class Channel:
         if answer is not None and not answer.done():
             answer.set_result((message, fds))
             return
-        for fd in fds:  # who asked does not wait any more
+        self._unwanted(message, fds)
+
+    def _unwanted(self, message: Message, fds: list[int]) -> None:
+        """Who asked does not wait any more."""
+        for fd in fds:
             os.close(fd)
         self.unasked(message)
 

@@ -11,17 +11,13 @@ import uuid
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
-from lunette.server.engines.bubblewrap._files import (
-    in_thread,
-    os_error,
-    read_head,
-    to_the_end,
-)
+from lunette.server.engines.bubblewrap._files import os_error, read_head
 from lunette.server.engines.bubblewrap._hunting import Hunting
 from lunette.server.engines.bubblewrap._killing import Hunt
 from lunette.server.engines.bubblewrap._pipes import Output, Pipes
 from lunette.server.engines.bubblewrap._process import BubblewrapProcess
 from lunette.server.engines.bubblewrap._terminal import Terminal
+from lunette.server.engines.bubblewrap._threads import Threads, to_the_end
 from lunette.server.engines.bubblewrap._users import Owner, User, find_user
 from lunette.server.engines.bubblewrap._worker import Worker
 from lunette.server.engines.bubblewrap.inside.wire import MARKER, Message
@@ -56,6 +52,7 @@ class Commands:
         env: Mapping[str, str],
         working_dir: str,
         hunting: Hunting,
+        threads: Threads,
         spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
     ) -> None:
         self.working_dir = working_dir
@@ -63,6 +60,7 @@ class Commands:
         self._owner = owner
         self._env = env
         self._hunting = hunting
+        self._threads = threads
         self._spawn = spawn
         self._running: dict[int, BubblewrapProcess] = {}
         self._discarded: list[Output] = []
@@ -147,12 +145,12 @@ class Commands:
         if wanted is None:
             return None
         passwd, group = await self._text("/etc/passwd"), await self._text("/etc/group")
-        return self._owner.as_another(await in_thread(find_user, wanted, passwd, group))
+        return self._owner.as_another(await self._threads.run(find_user, wanted, passwd, group))
 
     async def _text(self, path: str) -> str:
         """Return the beginning of a file of the sandbox; nothing of one that is not to be had."""
         _, fds = await self._worker.ask({"op": "open", "path": path})
-        return await read_head(fds[0]) if fds else ""
+        return await read_head(fds[0], self._threads) if fds else ""
 
     def _discard(self, output: Output) -> None:
         """Keep emptying *output* for its command's children; of many the oldest is given up."""

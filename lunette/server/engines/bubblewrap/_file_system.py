@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import os
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from lunette.server.engines.bubblewrap._file_workers import FileWorkers
-from lunette.server.engines.bubblewrap._files import OpenFile, os_error, to_the_end, write
+from lunette.server.engines.bubblewrap._files import OpenFile, os_error, write
+from lunette.server.engines.bubblewrap._held import HeldFiles
+from lunette.server.engines.bubblewrap._threads import to_the_end
 from lunette.server.engines.bubblewrap._transfers import PipedBytes, PipedWriter
 from lunette.server.engines.bubblewrap._worker import Worker
 from lunette.server.engines.bubblewrap.inside.wire import Message
@@ -30,21 +31,23 @@ class FileSystem:
         worker: Worker,
         *,
         workers: FileWorkers,
+        held: HeldFiles,
         spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
     ) -> None:
         self._worker = worker
         self._workers = workers
+        self._held = held
         self._spawn = spawn
 
     async def open(self, path: str) -> OpenFile:
-        _, fds = await self._ask({"op": "open", "path": path}, path)
-        return await OpenFile.of(fds[0], path)
+        answer, fds = await self._ask({"op": "open", "path": path}, path)
+        return OpenFile(fds[0], path, self._held, copied=answer["copied"])
 
     async def begin_put(self, path: str, *, mode: int | None, if_exists: IfExists) -> FileWriter:
         asked = {"op": "begin", "path": path, "mode": mode, "if_exists": if_exists}
         answer, fds = await self._ask(asked, path)
         begun = answer["id"] if "begun" in answer else None
-        return _Upload(self._worker, fds[0], path, begun)
+        return _Upload(self._worker, self._held, fds[0], path, begun)
 
     async def begin_unpack(self, path: str) -> FileWriter:
         return await PipedWriter.begin(self._workers, {"op": "unpack", "path": path})
@@ -101,14 +104,18 @@ class FileSystem:
 class _Upload:
     """A file that gets its name at the end; one that is appended to has it, and was not *begun*."""
 
-    def __init__(self, worker: Worker, fd: int, path: str, begun: int | None) -> None:
+    def __init__(
+        self, worker: Worker, held: HeldFiles, fd: int, path: str, begun: int | None
+    ) -> None:
+        held.hold(fd)
         self._worker = worker
+        self._held = held
         self._fd = fd
         self._path = path
         self._begun = begun
 
     async def write(self, data: bytes) -> None:
-        await write(self._fd, data, self._path)
+        await write(self._held, self._fd, data, self._path)
 
     async def commit(self) -> None:
         if self._begun is not None:
@@ -127,7 +134,7 @@ class _Upload:
 
     def _close(self) -> None:
         if self._fd >= 0:
-            os.close(self._fd)
+            self._held.close(self._fd)
             self._fd = -1
 
 

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from lunette.server.engines.bubblewrap._channel import Channel, DeadChannelError, set_done
 from lunette.server.engines.bubblewrap._files import os_error
+from lunette.server.engines.bubblewrap._threads import to_the_end
 from lunette.server.engines.bubblewrap._worker import Worker
 from lunette.server.engines.bubblewrap.inside.wire import Message
 from lunette.server.engines.protocol import NoCapacityError, SandboxGoneError
@@ -18,6 +19,8 @@ from lunette.server.engines.protocol import NoCapacityError, SandboxGoneError
 __all__ = ["FileWorker", "FileWorkers", "Fork"]
 
 _END_SECONDS = 10.0
+_BEGIN_SECONDS = 30.0
+_NOT_BEGUN_SECONDS = 2.0
 _DEATH_SECONDS = 1.0
 
 Fork = Callable[[], Awaitable[tuple[socket.socket, int]]]
@@ -63,6 +66,20 @@ class FileWorker:
         if "errno" in said:
             raise os_error(said, said["path"])
         return said
+
+    async def begun(self) -> None:
+        """Wait until it has begun, which takes no time unless somebody makes it; end it if it does
+        not, or when cancelled.
+        """
+        try:
+            async with asyncio.timeout(_BEGIN_SECONDS):
+                await self.word()
+        except TimeoutError:
+            await to_the_end(self.close())
+            raise NoCapacityError("what was asked for could not be begun in time") from None
+        except BaseException:
+            await to_the_end(self.close(patience=_NOT_BEGUN_SECONDS))
+            raise
 
     async def _death(self) -> Exception:
         """Its sandbox may be gone, and we about to hear of it."""

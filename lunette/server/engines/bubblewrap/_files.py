@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-import errno
 import hashlib
 import os
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import TypeVar, TypeVarTuple
+from collections.abc import AsyncIterator
 
+from lunette.server.engines.bubblewrap._held import HeldFiles
+from lunette.server.engines.bubblewrap._threads import Threads
 from lunette.server.engines.bubblewrap.inside.wire import Message
 from lunette.server.engines.protocol import NotARegularFileError
 
-__all__ = ["OpenFile", "in_thread", "os_error", "read_head", "to_the_end", "write"]
-
-T = TypeVar("T")
-Ts = TypeVarTuple("Ts")
+__all__ = ["OpenFile", "os_error", "read_head", "write"]
 
 _BLOCK = 1 << 20
 # So that a tag tells nothing of what it is made from.
@@ -24,26 +20,22 @@ _KEY = secrets.token_bytes(32)
 
 
 class OpenFile:
-    """See `FileReader` in the engine protocol; *head* is all of a file whose size says nothing."""
+    """See `FileReader` in the engine protocol; *copied* is one of which *fd* is only a copy."""
 
-    def __init__(self, fd: int, path: str, head: bytes = b"") -> None:
-        found = os.fstat(fd)
-        self.size = found.st_size or len(head)
-        self.etag = _etag(found, head)
+    def __init__(self, fd: int, path: str, held: HeldFiles, *, copied: bool) -> None:
+        held.hold(fd)
         self._fd = fd
         self._path = path
-        self._head = head
+        self._held = held
+        self._copied = copied
+        self.size = os.fstat(fd).st_size
+        self.etag = self._tag()
 
-    @classmethod
-    async def of(cls, fd: int, path: str) -> OpenFile:
-        """Take the open file *fd*; what /proc says is empty by its size has to be read to know."""
-        try:
-            if os.fstat(fd).st_size:
-                return cls(fd, path)
-            return cls(fd, path, await in_thread(_read_whole, fd, path))
-        except BaseException:
-            os.close(fd)
-            raise
+    def _tag(self) -> str:
+        # Every copy is another file, in memory.
+        known = os.pread(self._fd, self.size, 0) if self._copied else _state(self._fd)
+        digest = hashlib.blake2b(known, key=_KEY, digest_size=16)
+        return f'"{digest.hexdigest()}"'
 
     async def chunks(self, start: int = 0, stop: int | None = None) -> AsyncIterator[bytes]:
         stop = self.size if stop is None else min(stop, self.size)
@@ -52,64 +44,30 @@ class OpenFile:
             yield chunk
 
     async def _block(self, start: int, size: int) -> bytes:
-        if self._head:
-            return self._head[start : start + size]
         try:
-            return await in_thread(os.pread, self._fd, size, start)
+            return await self._held.read(self._fd, size, start)
         except OSError as error:
             raise _named(error, self._path) from None
 
     async def is_as_opened(self) -> bool:
-        return _etag(os.fstat(self._fd), self._head) == self.etag
+        return self._tag() == self.etag
 
     async def aclose(self) -> None:
         if self._fd >= 0:
-            os.close(self._fd)
+            self._held.close(self._fd)
             self._fd = -1
 
 
-def _etag(found: os.stat_result, head: bytes) -> str:
-    known = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns, head)
-    digest = hashlib.blake2b(repr(known).encode(), key=_KEY, digest_size=16)
-    return f'"{digest.hexdigest()}"'
+def _state(fd: int) -> bytes:
+    found = os.fstat(fd)
+    known = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+    return repr(known).encode()
 
 
-async def in_thread(function: Callable[[*Ts], T], *args: *Ts) -> T:
-    """Call *function* in a thread, and wait for its end even when cancelled.
-
-    A thread cannot be stopped: what closed its descriptor meanwhile would have it write into
-    whatever gets that number next.
-    """
-    return await to_the_end(asyncio.to_thread(function, *args))
-
-
-async def to_the_end(unstoppable: Awaitable[T]) -> T:
-    """Wait for the end of what may not or cannot be stopped, even when cancelled."""
-    work = asyncio.ensure_future(unstoppable)
-    try:
-        return await asyncio.shield(work)
-    except asyncio.CancelledError:
-        await asyncio.wait([work])
-        work.exception()  # looked at, as nobody else will
-        raise
-
-
-def _read_whole(fd: int, path: str) -> bytes:
-    content = b""
-    try:
-        while chunk := os.read(fd, _BLOCK):
-            content += chunk
-            if len(content) > _BLOCK:
-                raise OSError(errno.EFBIG, "A file without a size is larger than 1 MiB")
-    except OSError as error:
-        raise _named(error, path) from None
-    return content
-
-
-async def read_head(fd: int) -> str:
+async def read_head(fd: int, threads: Threads) -> str:
     """Return the text of the first mebibyte of *fd*, and close it."""
     try:
-        return (await in_thread(_read_head, fd)).decode(errors="replace")
+        return (await threads.run(_read_head, fd)).decode(errors="replace")
     finally:
         os.close(fd)
 
@@ -121,18 +79,12 @@ def _read_head(fd: int) -> bytes:
     return content
 
 
-async def write(fd: int, content: bytes, path: str) -> None:
+async def write(held: HeldFiles, fd: int, content: bytes, path: str) -> None:
     """Write all of *content* to *fd*, off the loop."""
     try:
-        await in_thread(_write, fd, content)
+        await held.write(fd, content)
     except OSError as error:
         raise _named(error, path) from None
-
-
-def _write(fd: int, content: bytes) -> None:
-    view = memoryview(content)
-    while view:
-        view = view[os.write(fd, view) :]
 
 
 def _named(error: OSError, path: str) -> OSError:

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar, TypeVarTuple
 
-from lunette.server.engines.bubblewrap._files import to_the_end
 from lunette.server.engines.bubblewrap._proc import HUNTS, Reserve
+from lunette.server.engines.bubblewrap._threads import to_the_end
 
 __all__ = ["Hunting"]
 

@@ -14,9 +14,10 @@ from lunette.server.engines.bubblewrap._channel import Channel
 from lunette.server.engines.bubblewrap._commands import Commands
 from lunette.server.engines.bubblewrap._file_system import FileSystem
 from lunette.server.engines.bubblewrap._file_workers import FileWorkers, Fork
-from lunette.server.engines.bubblewrap._files import in_thread
+from lunette.server.engines.bubblewrap._held import HeldFiles
 from lunette.server.engines.bubblewrap._hunting import Hunting
 from lunette.server.engines.bubblewrap._process import BubblewrapProcess
+from lunette.server.engines.bubblewrap._threads import Threads, in_thread
 from lunette.server.engines.bubblewrap._users import Owner
 from lunette.server.engines.bubblewrap._worker import Worker
 from lunette.server.engines.bubblewrap.inside.wire import Message
@@ -70,12 +71,14 @@ class BubblewrapSandbox:
         self._destroying: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
         self._worker = Worker(channel, hello=hello, fds=fds, ended=self._over)
+        threads = Threads()
         self._commands = Commands(
             self._worker,
             owner=owner,
             env=env,
             working_dir=working_dir,
             hunting=hunting,
+            threads=threads,
             spawn=self._spawn,
         )
         self._file_workers = FileWorkers(
@@ -84,7 +87,10 @@ class BubblewrapSandbox:
             identity=identity,
             working_dir=lambda: self._commands.working_dir,
         )
-        self.files = FileSystem(self._worker, workers=self._file_workers, spawn=self._spawn)
+        self._held = HeldFiles(threads, limit=disk_limit)
+        self.files = FileSystem(
+            self._worker, workers=self._file_workers, held=self._held, spawn=self._spawn
+        )
         self._worker.hear(self._heard)
 
     @property
@@ -145,7 +151,7 @@ class BubblewrapSandbox:
     def tree(self) -> Message:
         """What has to be measured for the disk that it uses."""
         place = {"path": str(self._disk), "pid1": self._worker.pid1, "overlay": self._overlay}
-        return {**place, "limit": self.disk_limit}
+        return {**place, "limit": self.disk_limit, "held": self._held.nameless()}
 
     @property
     def destroyed(self) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable
 
 from lunette.server.engines.bubblewrap._channel import set_done
 from lunette.server.engines.bubblewrap._file_workers import FileWorker, FileWorkers
-from lunette.server.engines.bubblewrap._files import to_the_end
+from lunette.server.engines.bubblewrap._threads import to_the_end
 from lunette.server.engines.bubblewrap.inside.wire import Message
 from lunette.server.engines.protocol import NoCapacityError
 
@@ -41,7 +41,7 @@ class PipedBytes:
         reading, writing = _pipe()
         begun = cls(await _started(workers, message, theirs=writing, ours=reading), reading)
         try:
-            await begun._worker.word()
+            await begun._worker.begun()
         except BaseException:
             await begun.aclose()
             raise
@@ -90,7 +90,7 @@ class PipedWriter:
         reading, writing = _pipe()
         begun = cls(await _started(workers, message, theirs=reading, ours=writing), writing)
         try:
-            await begun._worker.word()
+            await begun._worker.begun()
         except BaseException:
             await begun.abort()
             raise

@@ -83,6 +83,7 @@ class Worker:
         # A process that is stopped between vfork and exec stops the worker too. Nothing but an
         # attack does that, and waiting would not end it.
         self.fail("the sandbox stopped answering")
+        self._kill()  # pid 1 ends after all inside, and who has to reap those does not
 
     def fail(self, reason: str) -> None:
         """End the sandbox, since it broke or does what it may not."""
@@ -101,16 +102,21 @@ class Worker:
         self.gone.set()
         self._ended(status)
 
+    def _kill(self) -> None:
+        _signal_pidfd(self._fd, signal.SIGKILL)
+
     async def aclose(self) -> None:
         """Wait until no process of the sandbox is left; raise TimeoutError if one stays."""
         if self._pid1_fd < 0:
             return
+        if not await _wait_for_end(self._pid1_fd, deadline=_WORKER_SECONDS):
+            self._kill()  # as in `_late`
         if not await _wait_for_end(self._pid1_fd, deadline=ANSWER_SECONDS):
             raise TimeoutError("the sandbox does not end; its files are left to the next try")
         # The worker goes by itself when it has reaped bwrap, which would else be a zombie of
         # somebody else's.
         if not await _wait_for_end(self._fd, deadline=_WORKER_SECONDS):
-            _signal_pidfd(self._fd, signal.SIGKILL)
+            self._kill()
         self._channel.close()
         os.close(self._pid1_fd)
         os.close(self._fd)

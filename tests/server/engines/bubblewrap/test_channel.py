@@ -7,6 +7,7 @@ import os
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 
@@ -45,6 +46,10 @@ async def peer() -> AsyncIterator[Peer]:
                 yield Peer(theirs, channel, given.fileno())
         finally:
             channel.close()
+
+
+def _open_here() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 def test_a_place_is_held_for_each_answer() -> None:
@@ -102,6 +107,24 @@ def test_what_nobody_waits_for_gives_its_place_back() -> None:
             assert not it.channel._held
             it.answer(1)
             assert (await heard)["pid"] == 7
+
+    asyncio.run(main())
+
+
+def test_an_answer_that_comes_as_its_caller_is_cancelled() -> None:
+    async def main() -> None:
+        async with peer() as it:
+            heard: list[Message] = []
+            it.channel.unasked = heard.append
+            asking = it.asked(room=False)
+            await asyncio.sleep(0)
+            before = _open_here()
+            it.answer(1)
+            it.channel._receive()
+            asking.cancel()
+            await asyncio.wait([asking])
+            assert [message["pid"] for message in heard] == [7]
+            assert _open_here() == before
 
     asyncio.run(main())
 

@@ -13,7 +13,7 @@ import pytest
 from lunette.server.engines.protocol import NotARegularFileError
 
 from ....isolation.engines import Box, Engine
-from ....isolation.files import Files
+from ....isolation.files import EngineFailure, Files
 
 MIB = 1 << 20
 
@@ -84,6 +84,22 @@ def test_files_of_proc_have_no_size(files: Files) -> None:
     assert files.get("/proc/1/status", 5, 9).content == found.content[5:9]
 
 
+def test_files_of_the_kernel_are_read_inside(box: Box, files: Files) -> None:
+    for path in ("/proc/sys/kernel/hostname", "/proc/version"):
+        found = files.get(path)
+        assert found.content.decode() == box.run(["cat", path]).output
+        assert files.get(path).etag == found.etag
+    large = "/proc/kallsyms"
+    _refuses(errno.EFBIG, large, files.get, large)
+
+
+def test_files_of_the_kernel_are_not_written(box: Box, files: Files) -> None:
+    begun = box.run("echo $$; exec sleep 601", {"until": "\n"}, background=True)
+    path = f"/proc/{begun.output.strip()}/oom_score_adj"
+    with pytest.raises(NotARegularFileError):
+        files.begin("put", "put", path, if_exists="append")
+
+
 def test_a_sparse_file_is_as_long_as_it_says(box: Box, files: Files) -> None:
     box.run("truncate -s 3M sparse; printf x >> sparse")
     assert files.read("sparse") == bytes(3 * MIB) + b"x"
@@ -117,6 +133,16 @@ def test_memory_of_a_process_is_no_file_that_can_be_read(files: Files) -> None:
     with pytest.raises(OSError) as caught:
         files.get("/proc/1/mem")
     assert caught.value.filename == "/proc/1/mem"
+
+
+def test_no_thread_of_the_loop_is_needed(box: Box, files: Files) -> None:
+    box.run("true", {"threads": True})
+    try:
+        files.put("data", b"x")
+        assert files.read("data") == b"x"
+        assert box.run("id -u", user="0").output == "0\n"
+    finally:
+        box.run("true", {"threads": False})
 
 
 @pytest.mark.parametrize("path", ["fifo", "socket", "/dev/zero", "/dev/ptmx"])
@@ -189,11 +215,52 @@ def test_an_abort_leaves_nothing(files: Files) -> None:
     assert files.names() == []
 
 
+def test_nothing_is_left_of_its_parents_either(box: Box, files: Files) -> None:
+    for path in ("a/b/c/data", "b/data"):
+        files.begin("put", "put", path)
+        files.abort("put")
+    assert files.names() == []
+    box.run("mkdir a b")
+    files.begin("put", "put", "a/b/c/data")
+    box.run("touch a/b/theirs")
+    files.abort("put")
+    files.begin("put", "put", "b/data")
+    files.abort("put")
+    assert files.names(depth=0) == ["a", "a/b", "a/b/theirs", "b"]
+
+
+@pytest.mark.parametrize("if_exists", ["replace", "fail"])
+@pytest.mark.parametrize("does", ["echo theirs > x; mv x {}", "ln -sf /etc/passwd {}", "rm {}"])
+def test_what_is_not_ours_gets_no_name(box: Box, files: Files, does: str, if_exists: str) -> None:
+    files.begin("put", "put", "d/data", if_exists=if_exists)
+    box.run(does.format("d/.lunette-*.part"))
+    _refuses(errno.ESTALE, "d/data", files.commit, "put")
+    assert files.names(depth=0) == []
+
+
 def test_a_link_is_written_through(box: Box, files: Files) -> None:
     box.run("mkdir d; ln -s d/real link; ln -s loop loop")
     files.put("link", b"x")
     assert files.read("d/real") == b"x"
     assert files.stat("link", follow_symlinks=False)["type"] == "symlink"
+
+
+LINKS_WITHOUT_END = """
+    import os
+    junk = "/".join(["j"] * 1900)
+    os.symlink(junk, "b0")
+    for n in range(1, 400):
+        os.symlink(f"b{n - 1}/{junk}", f"b{n}")
+"""
+
+
+@pytest.mark.parametrize("if_exists", ["replace", "append", "fail"])
+def test_links_that_would_be_followed_for_ever(box: Box, files: Files, if_exists: str) -> None:
+    box.python(LINKS_WITHOUT_END)
+    _refuses(errno.ELOOP, "b399/x", files.begin, "put", "put", "b399/x", if_exists=if_exists)
+    _refuses(errno.ELOOP, "b399/x", files.begin, "in", "unpack", "b399/x")
+    _refuses(errno.ELOOP, "b399/x", files.stat, "b399/x")
+    assert box.run("echo here").output == "here\n"
 
 
 def test_new_only(box: Box, files: Files) -> None:
@@ -273,6 +340,42 @@ def test_a_full_disk(engine: Engine) -> None:
         files.begin("put", "put", "/small/log", if_exists="append")
         _refuses(errno.ENOSPC, "/small/log", files.fill, "put", 2 * MIB)
         assert files.names("/small") == ["log"]
+
+
+@pytest.mark.parametrize("if_exists", ["replace", "append"])
+def test_a_file_that_is_larger_than_all_may_be(engine: Engine, if_exists: str) -> None:
+    with engine.sandbox(disk=2 * MIB) as box:
+        files = Files(box)
+        files.begin("put", "put", "data", if_exists=if_exists)
+        files.fill("put", MIB)
+        _refuses(errno.EFBIG, "data", files.fill, "put", MIB + 1)
+        box.run("rm -f data; truncate -s 2M sparse")
+        files.begin("put", "put", "sparse", if_exists="append")
+        _refuses(errno.EFBIG, "sparse", files.write, "put", b"x")
+
+
+@pytest.mark.parametrize("kind", ["put", "get"])
+def test_what_the_server_has_open_counts(engine: Engine, kind: str) -> None:
+    with engine.sandbox(disk=8 * MIB) as box:
+        files = Files(box)
+        with pytest.raises((AssertionError, EngineFailure), match="SandboxGoneError"):
+            for name in ("one", "two"):
+                _hold(box, files, kind, name, size=5 * MIB)
+            box.run(["sleep", "20"])
+        with pytest.raises(EngineFailure, match=f"may use {8 * MIB}"):
+            files.stat(".")
+        for name in ("one", "two"):
+            files.abort(name) if kind == "put" else files.close(name)
+
+
+def _hold(box: Box, files: Files, kind: str, name: str, *, size: int) -> None:
+    """Keep the engine at a file that is removed meanwhile."""
+    if kind == "get":
+        box.run(f"head -c {size} /dev/zero > {name}")
+    files.begin(name, kind, name)
+    box.run(f"rm {name} .lunette*")
+    if kind == "put":
+        files.fill(name, size)
 
 
 def test_names_of_every_kind(files: Files) -> None:

@@ -10,6 +10,7 @@ import re
 import signal
 import tarfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -451,6 +452,24 @@ def test_a_sandbox_that_is_killed_from_inside(box: Box, files: Files) -> None:
     files.abort("in")
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+def test_a_worker_that_does_not_reap_holds_up_no_end(engine: Engine) -> None:
+    with engine.sandbox() as box:
+        box.run("sleep 1000", background=True)
+        pid = Files(box).worker()
+        os.kill(pid, signal.SIGSTOP)
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_memory_for_files_is_limited(box: Box, files: Files) -> None:
+    files.begin("in", "unpack", "new")
+    (pid,) = files.workers()
+    limits = Path(f"/proc/{pid}/limits").read_text().splitlines()
+    (data,) = (line.split() for line in limits if line.startswith("Max data size"))
+    assert data[3:5] == [str(512 * MIB)] * 2
+    files.abort("in")
 
 
 def _parts(box: Box) -> list[str]:

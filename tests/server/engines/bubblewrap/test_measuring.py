@@ -48,7 +48,8 @@ class Place:
         return self.measure(*({"path": str(path)} for path in paths or (self.path,)))
 
     def measure(self, *trees: dict[str, Any]) -> list[int]:
-        whole = [{"pid1": NOBODY, "overlay": False, "limit": 1 << 60, **tree} for tree in trees]
+        usual = {"pid1": NOBODY, "overlay": False, "limit": 1 << 60, "held": []}
+        whole = [{**usual, **tree} for tree in trees]
         wire.send(self._sock, {"id": 7, "trees": whole})
         received = wire.receive(self._sock)
         assert received is not None, "it ended"

@@ -20,6 +20,7 @@ from lunette.server.engines.bubblewrap.inside import entering, kernel, limits, w
 from lunette.server.engines.bubblewrap.inside.copying import copy
 from lunette.server.engines.bubblewrap.inside.files import make_directories, os_error, place_of
 from lunette.server.engines.bubblewrap.inside.listing import listed
+from lunette.server.engines.bubblewrap.inside.resolving import real_path
 from lunette.server.engines.bubblewrap.inside.uploads import temporary_name
 from lunette.server.engines.bubblewrap.inside.wire import Message
 
@@ -70,7 +71,7 @@ class FileWorker:
     def _enter(self, message: Message, pidfd: int) -> bool:
         try:
             entering.enter_checked(message["pid1"], pidfd, message["base"])
-            limits.apply(limits.of_sandbox(message["processes"], message["disk"]))
+            limits.apply(limits.of_file_worker(message["processes"], message["disk"]))
             entering.settle(message)
             kernel.die_with_parent(self._parent)
             os.close(pidfd)
@@ -88,6 +89,8 @@ class FileWorker:
             self._fail(error.errno or errno.EIO, error.filename, detail=error.strerror)
         except RecursionError:
             self._fail(errno.ELOOP)
+        except MemoryError:  # of what it may have, see `limits`
+            self._fail(errno.EOVERFLOW, detail="There are too many files")
         except (ValueError, re.error) as error:  # such as of an archive that is none
             self._fail(errno.EINVAL, detail=str(error))
         except Exception:
@@ -180,7 +183,7 @@ class _Staging:
     """
 
     def __init__(self, path: str) -> None:
-        where = os.path.realpath(path)
+        where = real_path(path)
         try:
             self.parent = os.open(where, _DIRECTORY | os.O_NOFOLLOW)
             self.name = "."  # beside it there may be another file system, or one that is closed

@@ -9,6 +9,7 @@ import errno
 import os
 import stat
 
+from lunette.server.engines.bubblewrap.inside.resolving import real_path
 from lunette.server.engines.bubblewrap.inside.wire import Message
 
 __all__ = [
@@ -65,8 +66,8 @@ def place_of(path: str) -> tuple[str, str]:
     """
     parent, name = os.path.split(path.rstrip("/"))
     if name in _HERE:
-        return os.path.split(os.path.realpath(path))
-    return os.path.realpath(parent or "/"), name
+        return os.path.split(real_path(path))
+    return real_path(parent or "/"), name
 
 
 def described(path: str, found: os.stat_result, target: str | None) -> Message:
@@ -112,27 +113,31 @@ def make_directory(message: Message, _: list[int]) -> tuple[Message, list[int]]:
     return {}, []
 
 
-def make_directories(path: str) -> None:
-    """As `os.makedirs` with `exist_ok`, without a recursion for every level that is missing."""
+def make_directories(path: str) -> int:
+    """As `os.makedirs` with `exist_ok`, without a recursion for every level that is missing; return
+    how many it made, which are the last ones of *path*.
+    """
     missing: list[str] = []
-    while path and not _make(path):
+    made: bool | None = False
+    while path and (made := _make(path)) is None:
         missing.append(path)
         path = os.path.dirname(path.rstrip("/"))
-    for path in reversed(missing):
-        if not _make(path):
-            raise os_error(errno.ENOENT, path)
+    for lower in reversed(missing):
+        if _make(lower) is None:
+            raise os_error(errno.ENOENT, lower)
+    return len(missing) + bool(made)
 
 
-def _make(path: str) -> bool:
-    """Make a directory where there is none; return whether there is one now."""
+def _make(path: str) -> bool | None:
+    """Make a directory; return whether there was none, or None if its parent is missing."""
     try:
         os.mkdir(path)
     except FileNotFoundError:
-        return False
+        return None
     except OSError:
         # Not FileExistsError alone: what may not be written may be there all the same.
         if os.path.isdir(path):
-            return True
+            return False
         if os.path.lexists(path):
             raise os_error(errno.ENOTDIR, path) from None
         raise

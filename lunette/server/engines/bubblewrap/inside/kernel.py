@@ -20,6 +20,7 @@ __all__ = [
     "die_with_parent",
     "drop_capabilities",
     "enter_namespaces",
+    "file_system_of",
     "limit_capabilities",
     "limit_terminals",
     "make_mounts_private",
@@ -54,6 +55,7 @@ _MS_FLAGS = {"ro": 0x1, "nosuid": 0x2, "nodev": 0x4, "noexec": 0x8}
 _OPEN_TREE, _MOVE_MOUNT, _MOUNT_SETATTR = 428, 429, 442
 _OPEN_TREE_CLONE, _OPEN_TREE_CLOEXEC = 0x1, 0x80000
 _MOVE_MOUNT_F_EMPTY_PATH, _AT_EMPTY_PATH, _AT_FDCWD = 0x4, 0x1000, -100
+_STATFS_SIZE = 256  # 120 bytes, where longs have 64 bits
 _MOUNT_ATTR_RDONLY, _MOUNT_ATTR_IDMAP = 0x1, 0x100000
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -140,6 +142,13 @@ def _mount(
         _libc.mount(origin, where, file_system, ctypes.c_ulong(flags), data),
         f"mount {target}",
     )
+
+
+def file_system_of(fd: int) -> int:
+    """Return the magic number of the file system that *fd* is on."""
+    found = ctypes.create_string_buffer(_STATFS_SIZE)
+    _check(_libc.fstatfs(fd, found), "fstatfs")
+    return ctypes.c_ulong.from_buffer(found).value
 
 
 def adopt_orphans() -> None:

@@ -5,12 +5,23 @@ from __future__ import annotations
 import resource
 from collections.abc import Mapping
 
-__all__ = ["Limits", "apply", "apply_to", "named", "of_sandbox", "with_room", "within"]
+__all__ = [
+    "Limits",
+    "apply",
+    "apply_to",
+    "named",
+    "of_file_worker",
+    "of_sandbox",
+    "with_room",
+    "within",
+]
 
 Limits = Mapping[int, tuple[int, int]]
 """(soft, hard) by the number of a resource."""
 
 _MAX_OPEN_FILES = 65_536
+# Much for a million names, which may be in one directory.
+_FILE_WORKER_DATA = 512 * 1024 * 1024
 _WALLS = (resource.RLIMIT_NPROC, resource.RLIMIT_FSIZE)
 
 
@@ -31,6 +42,14 @@ def of_sandbox(processes: int, disk: int) -> Limits:
     # No single file can be larger than all together may be: that takes no watching.
     largest = _least(disk, resource.getrlimit(resource.RLIMIT_FSIZE)[1])
     return {**_of_process(processes), resource.RLIMIT_FSIZE: (largest, largest)}
+
+
+def of_file_worker(processes: int, disk: int) -> Limits:
+    """Return those of `of_sandbox`, and one of memory: the sandbox decides how much there is to
+    read, and pays for none of it.
+    """
+    data = _least(_FILE_WORKER_DATA, resource.getrlimit(resource.RLIMIT_DATA)[1])
+    return {**of_sandbox(processes, disk), resource.RLIMIT_DATA: (data, data)}
 
 
 def named(wanted: Mapping[str, tuple[int, int]]) -> Limits:

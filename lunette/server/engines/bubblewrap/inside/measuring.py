@@ -40,7 +40,8 @@ class _TooDeepError(Exception):
 
 class Measurer:
     """Answers with the bytes of each of `trees`: a `path`, the sandbox's `pid1`, whether its root
-    is `overlay`, and the `limit` over which it need not be known more exactly.
+    is `overlay`, the `limit` over which it need not be known more exactly, and of each file
+    without a name that the server has `held` open its device, its inode and its blocks.
     """
 
     def __init__(self, sock: socket.socket) -> None:
@@ -183,7 +184,7 @@ def _size(found: os.stat_result) -> int:
 
 def _nameless(trees: list[Message]) -> list[int]:
     """Return the bytes of files on each sandbox's disk that only open descriptors still hold."""
-    found: list[dict[tuple[int, int], int]] = [{} for _ in trees]
+    found = [_held(tree) for tree in trees]
     looked = [0] * len(trees)
     places: dict[str, int] = {}
     for number, tree in enumerate(trees):
@@ -200,6 +201,14 @@ def _nameless(trees: list[Message]) -> list[int]:
         TOO_MUCH if many > _MOST_DESCRIPTORS else sum(files.values())
         for files, many in zip(found, looked, strict=True)
     ]
+
+
+def _held(tree: Message) -> dict[tuple[int, int], int]:
+    """Those that the server holds, which nobody inside may have open."""
+    with contextlib.suppress(OSError):
+        devices = _devices(tree) if tree["held"] else set[int]()
+        return {(dev, inode): n * _BLOCK for dev, inode, n in tree["held"] if dev in devices}
+    return {}
 
 
 def _devices(tree: Message) -> set[int]:

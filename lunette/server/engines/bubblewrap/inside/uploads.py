@@ -15,6 +15,8 @@ from lunette.server.engines.bubblewrap.inside.files import (
     os_error,
     place_of,
 )
+from lunette.server.engines.bubblewrap.inside.pseudo import made_up
+from lunette.server.engines.bubblewrap.inside.resolving import real_path
 from lunette.server.engines.bubblewrap.inside.wire import Message
 
 __all__ = ["Uploads", "temporary_name"]
@@ -30,8 +32,12 @@ def temporary_name() -> str:
 
 
 class _Upload(NamedTuple):
-    """A file in *directory*; *fd* is its own."""
+    """A file in *directory*, the path of which is *parent*, with so many levels *made* for it; *fd*
+    is its own.
+    """
 
+    parent: str
+    made: int
     directory: int
     fd: int
     temporary: str
@@ -61,11 +67,10 @@ class Uploads:
             return {}, [_open_for_appending(path, message["mode"])]
         new = message["if_exists"] == "fail"
         # What is to be new is no file that a link leads to; a link is there already.
-        parent, name = place_of(path if new else os.path.realpath(path))
+        parent, name = place_of(path if new else real_path(path))
         mode = _mode_of(os.path.join(parent, name), path, new=new)
-        make_directories(parent)
         wanted = mode if message["mode"] is None else message["mode"]
-        upload = _begun(os.open(parent, _DIRECTORY), name, wanted, new)
+        upload = _begun(parent, name, wanted, new)
         self._pending[message["id"]] = upload
         return {"begun": True}, [os.dup(upload.fd)]
 
@@ -73,10 +78,11 @@ class Uploads:
         """Give the file of message *begun* its name."""
         upload = self._pending.pop(message["begun"])
         try:
+            _check_name(upload)
             os.fchmod(upload.fd, upload.mode)
             _name(upload)
         except OSError:
-            _remove(upload)
+            _give_up(upload)
             raise
         finally:
             upload.close()
@@ -86,19 +92,37 @@ class Uploads:
         """Remove the temporary file of message *begun*."""
         upload = self._pending.pop(message["begun"], None)
         if upload is not None:
-            _remove(upload)
+            _give_up(upload)
             upload.close()
         return {}, []
 
 
-def _begun(directory: int, name: str, mode: int, new: bool) -> _Upload:
-    temporary = temporary_name()
+def _begun(parent: str, name: str, mode: int, new: bool) -> _Upload:
+    made = make_directories(parent)
     try:
-        fd = os.open(temporary, _CREATE, 0o600, dir_fd=directory)
+        directory, fd, temporary = _created(parent)
+    except OSError:
+        _remove_directories(parent, made)
+        raise
+    return _Upload(parent, made, directory, fd, temporary, name, mode, new)
+
+
+def _created(parent: str) -> tuple[int, int, str]:
+    directory, temporary = os.open(parent, _DIRECTORY), temporary_name()
+    try:
+        return directory, os.open(temporary, _CREATE, 0o600, dir_fd=directory), temporary
     except OSError:
         os.close(directory)
         raise
-    return _Upload(directory, fd, temporary, name, mode, new)
+
+
+def _check_name(upload: _Upload) -> None:
+    """Raise ESTALE where the temporary name is not that of what was written."""
+    with contextlib.suppress(FileNotFoundError):
+        found = os.stat(upload.temporary, dir_fd=upload.directory, follow_symlinks=False)
+        if os.path.samestat(found, os.fstat(upload.fd)):
+            return
+    raise os_error(errno.ESTALE, upload.temporary)
 
 
 def _name(upload: _Upload) -> None:
@@ -108,6 +132,18 @@ def _name(upload: _Upload) -> None:
         return
     os.link(upload.temporary, upload.name, follow_symlinks=False, **both)
     _remove(upload)
+
+
+def _give_up(upload: _Upload) -> None:
+    _remove(upload)
+    _remove_directories(upload.parent, upload.made)
+
+
+def _remove_directories(path: str, made: int) -> None:
+    with contextlib.suppress(OSError):  # somebody else uses them by now
+        for _ in range(made):
+            os.rmdir(path)
+            path = os.path.dirname(path)
 
 
 def _remove(upload: _Upload) -> None:
@@ -133,7 +169,7 @@ def _mode_of(target: str, path: str, *, new: bool) -> int:
 def _open_for_appending(path: str, mode: int | None) -> int:
     try:
         fd = _append_to(path)
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
+        if not stat.S_ISREG(os.fstat(fd).st_mode) or made_up(fd):
             os.close(fd)
             raise not_regular(path)
     except OSError as error:
@@ -154,5 +190,5 @@ def _append_to(path: str) -> int:
     try:
         return os.open(path, _APPEND)
     except FileNotFoundError:
-        make_directories(os.path.dirname(os.path.realpath(path)))
+        make_directories(os.path.dirname(real_path(path)))
         return os.open(path, _APPEND | os.O_CREAT, 0o644)

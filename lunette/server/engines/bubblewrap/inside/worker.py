@@ -24,6 +24,7 @@ from lunette.server.engines.bubblewrap.inside.launching import (
     first_children,
     launch,
 )
+from lunette.server.engines.bubblewrap.inside.pseudo import copied, made_up
 from lunette.server.engines.bubblewrap.inside.spawning import (
     Start,
     WrongDirectoryError,
@@ -226,7 +227,12 @@ class Worker:
 
     def _open(self, message: Message, _: list[int]) -> tuple[Message, list[int]]:
         fd = files.open_for_reading(message["path"])
-        return {}, [fd]
+        if not made_up(fd):
+            return {"copied": False}, [fd]
+        try:
+            return {"copied": True}, [copied(fd)]
+        finally:
+            os.close(fd)
 
     def _exec(self, message: Message, fds: list[int]) -> tuple[Message, list[int]]:
         os.chdir(os.path.join(self._working_dir, message["cwd"] or ""))
