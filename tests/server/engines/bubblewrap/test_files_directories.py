@@ -444,8 +444,9 @@ def test_a_sandbox_that_ends_under_a_transfer(engine: Engine, kind: str) -> None
 def test_a_sandbox_that_is_killed_from_inside(box: Box, files: Files) -> None:
     files.begin("in", "unpack", "new")
     (pid,) = files.workers()
-    box.run("kill -9 -1", background=True)
-    with pytest.raises(EngineFailure, match="SandboxGoneError"):
+    # The call that starts it may be the one that is told.
+    with pytest.raises((EngineFailure, AssertionError), match="SandboxGoneError"):
+        box.run("kill -9 -1", background=True)
         while True:
             files.write("in", bytes(512))
             files.stat(".")
