@@ -187,7 +187,7 @@ def _test(session: nox.Session, *arguments: str) -> None:
     with tempfile.TemporaryDirectory(prefix="t-", ignore_cleanup_errors=True) as directory:
         Path(directory).chmod(0o1777)
         # The program, not `python -m pytest`, which would put the checkout before the installed.
-        session.run("pytest", *arguments, env={"TMPDIR": directory})
+        session.run("pytest", "--durations=20", *arguments, env={"TMPDIR": directory})
 
 
 def _ignored(*paths: str) -> list[str]:
