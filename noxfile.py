@@ -27,13 +27,17 @@ APART = (
 # What needs a sandbox of its own kind or takes long runs on one Python alone.
 ON_ONE_PYTHON = (
     *("tests/faults", "tests/published", "tests/server/test_form.py", "tests/terminal"),
-    *("tests/test_cli.py", "tests/test_cli_processes.py", "tests/test_process_loud.py"),
+    *("tests/test_cli.py", "tests/test_cli_files.py", "tests/test_cli_processes.py"),
+    *("tests/test_directories_end_to_end.py", "tests/test_files_like_python.py"),
+    *("tests/test_files_open.py", "tests/test_process_loud.py", "tests/test_transfers.py"),
     *("tests/test_embedded.py", "tests/test_embedded_ends.py", "tests/test_end_to_end_commands.py"),
     *("tests/test_leaks.py", "tests/test_many.py", "tests/test_notebooks.py"),
     *("tests/test_processes.py", "tests/test_readme.py", "tests/test_server_dies.py"),
     "tests/test_terminal.py",
     *("tests/test_typing.py", "tests/transports", "tests/typing"),
 )
+# The middle one of three is like its neighbours.
+NOT_IN_THE_MIDDLE = ("tests/archive", "tests/operations", "tests/server")
 # Tests bend what they test; tests/typing is wrong on purpose, and checked by pytest.
 TESTS_OF_TYPES = (
     *("--explicit-package-bases", "--implicit-reexport", "--no-warn-return-any"),
@@ -64,14 +68,15 @@ nox.options.error_on_missing_interpreters = False
 
 @nox.session(python=[FULL, *OTHERS])
 def tests(session: nox.Session) -> None:
-    """Run the tests against the installed package: those of units on all Pythons, more on 3.11."""
+    """Run the tests against the installed package: all on 3.11, those of units on the others."""
     arguments = session.posargs or ["tests", *_ignored(*APART)]
     if session.python == FULL:
         _install(session, ".[all]", "test", "types")
         _test(session, *arguments)
         return
     _install(session, ".[all]", "test")
-    _test(session, *arguments, *_ignored(*APART, *ON_ONE_PYTHON))
+    more = NOT_IN_THE_MIDDLE if session.python == OTHERS[0] else ()
+    _test(session, *arguments, *_ignored(*APART, *ON_ONE_PYTHON, *more))
     _say_hello(session)
 
 

@@ -37,7 +37,10 @@ def test_a_bar_shows_what_is_transferred(monkeypatch: pytest.MonkeyPatch) -> Non
     assert "notes.txt" in terminal.getvalue()
 
 
-def test_a_pipe_gets_no_bar(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_pipe_gets_no_bar(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)  # of a test before
     show_a_bar()
     assert capsys.readouterr() == ("", "")
 

@@ -22,7 +22,6 @@ REQUESTS = {
     "kill": KILLS,
     "list": "^GET /sandboxes ",
     "upload": "^PUT .*/files",
-    "send": "^PATCH .*/uploads/",
     "read": "^GET .*/files",
 }
 

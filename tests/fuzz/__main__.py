@@ -52,7 +52,7 @@ def main() -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python tests/fuzz", description=__doc__)
     parser.add_argument("--requests", type=int, default=3000, help="as many, if there is time")
-    parser.add_argument("--seconds", type=float, default=150, help="as long, and a little more")
+    parser.add_argument("--seconds", type=float, default=100, help="as long, and a little more")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(2**32))
     return parser.parse_args()
 
