@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -40,10 +41,18 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
     return report
 
 
+@pytest.fixture(scope="session")
+def homes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Names below one directory: for another one beside them pytest would look at all there are."""
+    folder: Path = tmp_path_factory.mktemp("homes")
+    return (folder / str(number) for number in itertools.count())
+
+
 @pytest.fixture(autouse=True)
-def no_configuration(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: Any) -> Path:
+def no_configuration(monkeypatch: pytest.MonkeyPatch, homes: Iterator[Path]) -> Path:
     """Point `$LUNETTE_HOME` at an empty directory."""
-    home: Path = tmp_path_factory.mktemp("lunette-home")
+    home = next(homes)
+    home.mkdir()
     monkeypatch.setenv("LUNETTE_HOME", str(home))
     monkeypatch.delenv("LUNETTE_API_KEY", raising=False)
     monkeypatch.delenv("LUNETTE_BASE_URL", raising=False)
