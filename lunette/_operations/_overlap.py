@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator
 
@@ -56,7 +57,7 @@ class _Passage:
             self.end()
 
 
-class _Helper:
+class _Helper(ABC):
     """A thread that is begun when there is something to do; its error is raised where it is asked
     for what it did.
     """
@@ -84,8 +85,8 @@ class _Helper:
             self._error = error
             self._passage.end()
 
-    def _work(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _work(self) -> None: ...
 
     def _raise(self) -> None:
         error, self._error = self._error, None

@@ -15,6 +15,7 @@ import stat
 import tarfile
 import tempfile
 import uuid
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -371,7 +372,7 @@ class HostBytes:
         self.closed.set()
 
 
-class HostWriter:
+class HostWriter(ABC):
     """A test may look at how it ended: *committed*, *aborted*."""
 
     def __init__(self, engine: HostEngine, path: str) -> None:
@@ -396,14 +397,14 @@ class HostWriter:
             self._drop()
             self.aborted.set()
 
-    def _write(self, data: bytes) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _write(self, data: bytes) -> None: ...
 
-    def _commit(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _commit(self) -> None: ...
 
-    def _drop(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _drop(self) -> None: ...
 
 
 class HostFile(HostWriter):

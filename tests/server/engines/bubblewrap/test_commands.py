@@ -5,36 +5,15 @@ an ordinary user's.
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from ....isolation import stage
-from ....isolation.engines import Box, Engine, driving
+from ....isolation.engines import Box, Engine
 
 SIZE = (24, 80)
 only_root = pytest.mark.parametrize("mode", ["root"], indirect=True, scope="module")
 only_user = pytest.mark.parametrize("mode", ["user"], indirect=True, scope="module")
-
-
-@pytest.fixture(scope="module", params=["root", "user"])
-def mode(request: pytest.FixtureRequest) -> str:
-    if request.param == "root" and not stage.is_root():
-        pytest.skip("only root can run an engine as root")
-    return str(request.param)
-
-
-@pytest.fixture(scope="module")
-def engine(mode: str) -> Iterator[Engine]:
-    with driving(mode) as running:
-        yield running
-
-
-@pytest.fixture
-def box(engine: Engine) -> Iterator[Box]:
-    with engine.sandbox() as made:
-        yield made
 
 
 # Terminals
