@@ -11,6 +11,7 @@ import io
 import os
 import threading
 import warnings
+from abc import abstractmethod
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from types import TracebackType
@@ -53,9 +54,9 @@ class Window(io.RawIOBase):
         kept = self._block[self.at - self._begin :] if self.end > self.at else b""
         self._begin, self._block = self.at, kept + block
 
+    @abstractmethod
     def load(self, count: int) -> None:
         """Read *count* bytes from `end` on."""
-        raise NotImplementedError
 
     def readable(self) -> bool:
         return True
