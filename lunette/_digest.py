@@ -4,23 +4,74 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import zlib
+from abc import ABC, abstractmethod
 
-__all__ = ["Digest"]
+__all__ = ["Crc32", "Digest", "Sha256", "sha256"]
 
 
-class Digest:
-    """The sha-256 of what was seen: the fastest of the standard library that RFC 9530 has."""
+class Digest(ABC):
+    """What was seen, from so many bytes on."""
+
+    algorithm: str
 
     def __init__(self, size: int = 0) -> None:
-        self._hash = hashlib.sha256()
         self.size = size
 
     def __str__(self) -> str:
         """Return it as a dictionary member of RFC 9530."""
-        return f"sha-256=:{base64.b64encode(self._hash.digest()).decode()}:"
+        return f"{self.algorithm}=:{base64.b64encode(self._value()).decode()}:"
 
     def see(self, at: int, chunk: bytes) -> None:
         """See a *chunk* that begins *at* so many bytes; what was seen before is left out."""
         new = memoryview(chunk)[self.size - at :]
-        self._hash.update(new)
+        self._update(new)
         self.size += len(new)
+
+    @abstractmethod
+    def _update(self, data: memoryview) -> None: ...
+
+    @abstractmethod
+    def _value(self) -> bytes: ...
+
+
+class Crc32(Digest):
+    """That of zlib: measured, less than half of the time of the fastest of hashlib.
+
+    It finds what goes wrong by accident; against who wants to change what is sent there is TLS.
+    """
+
+    algorithm = "crc32"
+
+    def __init__(self, size: int = 0) -> None:
+        super().__init__(size)
+        self._crc = 0
+
+    def _update(self, data: memoryview) -> None:
+        self._crc = zlib.crc32(data, self._crc)
+
+    def _value(self) -> bytes:
+        return self._crc.to_bytes(4, "big")
+
+
+class Sha256(Digest):
+    """That of which RFC 9530 approves, for its header fields."""
+
+    algorithm = "sha-256"
+
+    def __init__(self, size: int = 0) -> None:
+        super().__init__(size)
+        self._hash = hashlib.sha256()
+
+    def _update(self, data: memoryview) -> None:
+        self._hash.update(data)
+
+    def _value(self) -> bytes:
+        return self._hash.digest()
+
+
+def sha256(content: bytes) -> str:
+    """Return the digest of *content* as a dictionary member of RFC 9530."""
+    digest = Sha256()
+    digest.see(0, content)
+    return str(digest)

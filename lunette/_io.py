@@ -56,10 +56,10 @@ CLEANUP_SECONDS = 2
 # Three times the silence after which the server of a live stream says that it is there.
 _LIVE_SECONDS = 45.0
 
-# Larger is slower: httpcore copies what is left of a chunk at each blocking write.
-_BLOCKING_CHUNK = 64 * 1024
-# Larger pays for the hop to the worker thread that reads or writes each chunk.
-_ASYNC_CHUNK = 256 * 1024
+# What a blocking write takes at once, where the socket holds as much.
+_BLOCKING_CHUNK = 256 * 1024
+# Each pays for the hop to the worker thread that reads or writes it.
+_ASYNC_CHUNK = 1024 * 1024
 
 
 class Incoming:

@@ -6,7 +6,7 @@ import ssl
 import time
 from base64 import b64encode
 from collections import defaultdict, deque
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from functools import cache, partial
 from math import inf
@@ -45,12 +45,19 @@ class SpreadTransport(httpx.AsyncBaseTransport):
         verify: _Verify = True,
         limits: httpx.Limits = _LIMITS,
         proxy: str | None = None,
+        socket_options: Sequence[tuple[int, int, int]] | None = None,
     ) -> None:
         kept, expiry = limits.max_keepalive_connections, limits.keepalive_expiry
         self._kept = _KEPT if kept is None else kept
         self._expiry = inf if expiry is None else expiry
         inner = httpx.Limits(keepalive_expiry=expiry)
-        self._new = partial(httpx.AsyncHTTPTransport, uds=uds, limits=inner, proxy=proxy)
+        self._new = partial(
+            httpx.AsyncHTTPTransport,
+            uds=uds,
+            limits=inner,
+            proxy=proxy,
+            socket_options=socket_options,
+        )
         # By scheme, so that certificates are read for https alone.
         self._context = cache(partial(_ssl_context, verify))
         self._idle: dict[str, _Idle] = defaultdict(deque)

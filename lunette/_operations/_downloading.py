@@ -20,7 +20,7 @@ import httpx
 
 from .. import errors
 from .._answers import from_answer, from_transport
-from .._digest import Digest
+from .._digest import Crc32, Digest
 from .._io import IO, Request
 from .._retry import Resuming
 from . import check_plain, parsed
@@ -38,7 +38,7 @@ BeginAgain = Callable[[], Awaitable[None]]
 
 async def chunks(io: IO, sandbox_id: str, path: str) -> AsyncGenerator[bytes]:
     """Yield the bytes of a file; one that changes between two connections is an OSError."""
-    digest = Digest()
+    digest = Crc32()
     download = Download(io, sandbox_id, path)
     async with aclosing(download.chunks()) as found:
         async for chunk in found:
@@ -94,10 +94,9 @@ class Download:
     async def is_same(self, digest: Digest) -> bool:
         """Whether the file, as it is there, has the *digest* of what came."""
         from lunette_api.api.files import stat_file
-        from lunette_api.models import FileInfo
-        from lunette_api.models.stat_file_digest import StatFileDigest
+        from lunette_api.models import DigestAlgorithm, FileInfo
 
-        asked = StatFileDigest.SHA_256
+        asked = DigestAlgorithm(digest.algorithm)
         request = stat_file._get_kwargs(self.sandbox_id, path=self.path, digest=asked)
         try:
             found = parsed(await self._io.send(request, patient=True), FileInfo.from_dict)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from .._digest import Digest
+from .._digest import Sha256
 from ..errors import NotSupportedError
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class TreeTarget:
     """The directory *path*, which gets what an archive has: at the end, or not at all."""
 
     def __init__(self, path: str) -> None:
-        self.digest = Digest()
+        self.digest = Sha256()
         self._path = path
         self._where = Path(path)
         self._made: list[Path] = []

@@ -20,7 +20,7 @@ from uuid import uuid4
 from .. import errors
 from .._answers import from_answer, from_transport
 from .._body import Body
-from .._digest import Digest
+from .._digest import Digest, sha256
 from .._io import IO, Request
 from .._retry import Resuming, may_have_acted
 from . import abandon, parsed, published
@@ -56,18 +56,18 @@ async def _put(io: IO, sandbox_id: str, source: Source, path: str, mode: str | N
         await send(io, sandbox_id, fields, source)
         return
     await io.call(source.check)
-    request = _put_request(sandbox_id, path, mode, source.digest)
+    request = _put_request(sandbox_id, path, mode, sha256(content))
     request["headers"]["Content-Length"] = str(len(content))
     await io.send(request, body=Body(streams.BytesIO(content), len(content)))
 
 
-def _put_request(sandbox_id: str, path: str, mode: str | None, digest: Digest) -> Request:
+def _put_request(sandbox_id: str, path: str, mode: str | None, digest: str) -> Request:
     from lunette_api.api.files import upload_file
     from lunette_api.types import UNSET, File
 
     nothing = File(payload=streams.BytesIO())
     request = upload_file._get_kwargs(
-        sandbox_id, body=nothing, path=path, mode=mode or UNSET, repr_digest=str(digest)
+        sandbox_id, body=nothing, path=path, mode=mode or UNSET, repr_digest=digest
     )
     # The generated body would be read on the event loop; ours is streamed by `IO.send`.
     del request["content"]
@@ -78,7 +78,7 @@ async def send(io: IO, sandbox_id: str, begin: Mapping[str, object], source: Sou
     """Send a *source* by an upload that is begun with the fields of *begin*: all or nothing."""
     session = Session(io, sandbox_id)
     try:
-        await session.begin({**begin, "digest": "sha-256"})
+        await session.begin({**begin, "digest": source.digest.algorithm})
         async with aclosing(source.pieces(io)) as pieces:
             async for piece in pieces:
                 await session.append(piece)

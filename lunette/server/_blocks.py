@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import ClassVar
 
-from lunette.server._digests import Digest
+from lunette.server._intake import BLOCK
 from lunette.server._run import seen
-from lunette.server.engines.files import FileWriter
+from lunette.server.engines.files import FileWriter, Seen
 
 __all__ = ["Blocks"]
 
-_BLOCK = 1 << 20
 # What all that come may hold while they wait for the rest of a block. Over that, each is written
 # as it comes: a client that is slow, or silent, holds no more than it has just sent.
 _MOST_HELD = 128 << 20
@@ -19,28 +18,31 @@ _OVERHEAD = 64  # of an object
 
 
 class Blocks:
-    """What *writer* is given, in blocks; *digest*, if there is one, is computed at the same time.
+    """What *writer* is given, in blocks, each of which is *seen* by who wants to.
 
     After an error of one of them, nothing more is written.
     """
 
     held: ClassVar[int] = 0
 
-    def __init__(self, writer: FileWriter, digest: Digest | None = None) -> None:
+    def __init__(self, writer: FileWriter, seen: Seen | None = None) -> None:
         self.written = 0
         self._writer = writer
-        self._digest = digest
+        self._seen = seen
         self._pending: list[bytes] = []
         self._size = 0
         self._held = 0
         self._writing: asyncio.Task[None] | None = None
 
     async def add(self, data: bytes) -> None:
-        """Take *data*; raise what became of a block before it."""
-        self._pending.append(data)
+        """Take *data*; raise what became of a block before it.
+
+        What is smaller than a block is copied; a block is written by when the next was taken.
+        """
+        self._pending.append(data if len(data) >= BLOCK else bytes(data))
         self._size += len(data)
         self._hold(len(data) + _OVERHEAD)
-        if self._size >= _BLOCK or Blocks.held > _MOST_HELD:
+        if self._size >= BLOCK or Blocks.held > _MOST_HELD:
             await self._begin()
 
     async def flush(self) -> None:
@@ -77,7 +79,5 @@ class Blocks:
             self._writing.result()
 
     async def _write(self, block: bytes) -> None:
-        if self._digest is not None:
-            await self._digest.update(block)
-        await self._writer.write(block)
+        await self._writer.write(block, self._seen)
         self.written += len(block)

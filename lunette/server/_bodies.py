@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
+from starlette.types import Receive
 
 from lunette.server import _contract, _json
 from lunette.server._problems import Problem
@@ -82,11 +83,11 @@ def decode_text(text: str, encoding: str, key: str) -> bytes:
         raise Problem(422, "invalid_request", f"'{key}' is no base64: {error}", key=key) from None
 
 
-async def raw(request: Request, limit: int | None = None) -> AsyncIterator[bytes]:
-    """Yield the body as it comes."""
+async def raw(receive: Receive, limit: int | None = None) -> AsyncIterator[bytes]:
+    """Yield the body as *receive* gives it."""
     total = 0
     while True:
-        message = await request.receive()
+        message = await receive()
         if message["type"] == "http.disconnect":
             raise ClientDisconnect
         chunk: bytes = message.pop("body", b"")
@@ -105,7 +106,7 @@ async def _read(request: Request) -> bytes | bytearray:
     if announced.isdecimal() and int(announced) > JSON_BODY_LIMIT:
         raise _too_large(JSON_BODY_LIMIT)
     body = bytearray()
-    async for chunk in raw(request, JSON_BODY_LIMIT):
+    async for chunk in raw(request.receive, JSON_BODY_LIMIT):
         body += chunk
     return body
 

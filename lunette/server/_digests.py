@@ -1,4 +1,4 @@
-"""sha-256 as RFC 9530 writes it, computed off the loop."""
+"""Digests as RFC 9530 writes them, computed off the loop."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import binascii
 import hashlib
 import os
 import re
-from collections.abc import Iterable
+import zlib
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
 
 from lunette.server._problems import Problem
 
@@ -25,26 +27,51 @@ _MEMBER = re.compile(r"sha-256=(.*)")
 _BYTES = re.compile(r":([A-Za-z0-9+/]*={0,2}):(?: *;.*)?")
 
 
-class Digest:
-    """The digest of what comes, one block after another."""
+class _Hash(Protocol):
+    def update(self, data: bytes, /) -> None: ...
 
+    def digest(self) -> bytes: ...
+
+
+class _Crc32:
     def __init__(self) -> None:
-        self._hash = hashlib.sha256()
+        self._value = 0
+
+    def update(self, data: bytes, /) -> None:
+        self._value = zlib.crc32(data, self._value)
+
+    def digest(self) -> bytes:
+        return self._value.to_bytes(4, "big")
+
+
+_NEW: dict[str, Callable[[], _Hash]] = {"sha-256": hashlib.sha256, "crc32": _Crc32}
+
+
+class Digest:
+    """The digest of what comes, one block after another, by a `DigestAlgorithm` of openapi.yaml."""
+
+    def __init__(self, algorithm: str = "sha-256") -> None:
+        self.algorithm = algorithm
+        self._hash: _Hash = _NEW[algorithm]()
         self._last: asyncio.Future[None] | None = None
 
     async def update(self, data: bytes) -> None:
         """Take *data*; a large block is hashed in a thread, while the caller goes on."""
         await self._settle()
         if len(data) <= _SMALL:
-            self._hash.update(data)
+            self.see(data)
         else:
             loop = asyncio.get_running_loop()
-            self._last = loop.run_in_executor(_pool, self._hash.update, data)
+            self._last = loop.run_in_executor(_pool, self.see, data)
 
     async def value(self) -> str:
         """Return the digest of all that came, as a member of `Repr-Digest`."""
         await self._settle()
-        return f"sha-256=:{base64.b64encode(self._hash.digest()).decode()}:"
+        return f"{self.algorithm}=:{base64.b64encode(self._hash.digest()).decode()}:"
+
+    def see(self, data: bytes) -> None:
+        """Take *data* here and now, with nothing else under way."""
+        self._hash.update(data)
 
     async def _settle(self) -> None:
         if self._last is not None and not self._last.done():

@@ -26,7 +26,7 @@ _CLOSE = {"Connection": "close"}  # the only way not to read the rest
 async def read_form(request: Request) -> dict[str, str]:
     """Return the fields of a form that builds nothing."""
     require_media_type(request, "multipart/form-data", "application/x-www-form-urlencoded")
-    body = raw(request, JSON_BODY_LIMIT)
+    body = raw(request.receive, JSON_BODY_LIMIT)
     try:
         form = await _parsed(request, body)
     except MultiPartException as error:

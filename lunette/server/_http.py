@@ -10,11 +10,13 @@ import socket
 from collections.abc import Generator
 from typing import Any, cast
 
+import httptools
 from starlette.types import ASGIApp
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import Server
 
+from lunette.server._intake import EXTENSION, Intake
 from lunette.server._problems import Problem
 
 __all__ = ["HTTPServer"]
@@ -95,6 +97,17 @@ class _OneSend(HttpToolsProtocol):
         self._joined = _Joined(cast(asyncio.Transport, transport))
         super().connection_made(cast(asyncio.Transport, self._joined))
 
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.scope["extensions"] = cast(Any, {EXTENSION: self._begin_intake})
+
+    def _begin_intake(self, left: int) -> Intake:
+        """Leave the last bytes of a body, so many, to an `Intake`."""
+        self.flow.resume_reading()
+        self.parser = httptools.HttpRequestParser(self)  # for what comes behind them
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
+        return Intake(self, self._joined.transport, left, self.on_message_complete)
+
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP as everything else is answered."""
         response = Problem(400, "bad_request", msg).response(os.urandom(8).hex())
@@ -115,7 +128,7 @@ class _Joined:
     """
 
     def __init__(self, transport: asyncio.Transport) -> None:
-        self._transport = transport
+        self.transport = transport
         self._head = b""
         # The rest is what the transport does.
         self.get_extra_info = transport.get_extra_info
@@ -130,14 +143,14 @@ class _Joined:
             self._head = data
             return
         head, self._head = self._head, b""
-        self._transport.write(head + data if head else data)
+        self.transport.write(head + data if head else data)
 
     def close(self) -> None:
         self.flush()
-        self._transport.close()
+        self.transport.close()
 
     def flush(self) -> None:
         if not self._head:
             return
         head, self._head = self._head, b""
-        self._transport.write(head)
+        self.transport.write(head)

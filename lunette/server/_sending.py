@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 
-from starlette.types import Message, Receive
+from starlette.types import Message
+
+from lunette.server._intake import Body
 
 __all__ = ["Sending"]
 
@@ -23,15 +25,15 @@ class Sending:
     The connection may be broken without anybody's knowing, so that nothing may ever come.
     """
 
-    def __init__(self, receive: Receive) -> None:
+    def __init__(self, body: Body) -> None:
         self.is_cut = False
         self.is_ended = False
-        self._receive = receive
+        self._body = body
         self._last: float | None = None
         self._waiting: asyncio.Timeout | None = None
 
     async def chunks(self) -> AsyncGenerator[bytes]:
-        """Yield what comes."""
+        """Yield what comes; a chunk is good until two more have come."""
         more = True
         while more:
             message = await self._next()
@@ -53,13 +55,14 @@ class Sending:
             self._last = now
         elif self._last is None:
             self._last = now + _LAST_SECONDS
+        self._body.hurry()
         if self._waiting is not None and not self._waiting.expired():
             self._waiting.reschedule(self._deadline())
 
     async def _next(self) -> Message | None:
         try:
             async with asyncio.timeout_at(self._deadline()) as self._waiting:
-                return await self._receive()
+                return await self._body.receive()
         except TimeoutError:
             return None
         finally:

@@ -7,10 +7,10 @@ import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable
 
 from starlette.requests import ClientDisconnect
-from starlette.types import Receive
 
 from lunette.server._blocks import Blocks
 from lunette.server._digests import Digest, mismatch
+from lunette.server._intake import Body
 from lunette.server._problems import Problem
 from lunette.server._run import seen
 from lunette.server._sending import Sending
@@ -53,12 +53,12 @@ class Upload(Transfer):
         async with self._alone():
             return self._offset
 
-    async def send(self, offset: int, receive: Receive) -> tuple[int, bool]:
+    async def send(self, offset: int, body: Body) -> tuple[int, bool]:
         """Take a body that begins at *offset*; return how many bytes have come, and whether it was
         all of that body.
         """
         await self.ready()
-        sending = Sending(receive)
+        sending = Sending(body)
         async with self._alone(sending):
             if offset > self._offset:
                 detail = f"the body begins at {offset}, and only {self._offset} bytes have come"
@@ -75,9 +75,7 @@ class Upload(Transfer):
     async def commit(self, length: int, digest: str | None) -> None:
         """Give it its name, if *length* and *digest* are those of what has come."""
         await self.ready()
-        if digest is not None and self._digest is None:
-            detail = "the upload was begun without 'digest', so that there is none to compare"
-            raise Problem(422, "invalid_request", detail, key="digest")
+        self._check_algorithm(digest)
         if self._committing is None:
             self._committing = asyncio.create_task(self._commit(length, digest))
             self._committing.add_done_callback(seen)
@@ -85,6 +83,18 @@ class Upload(Transfer):
         self.check()
         if length != self._offset:  # of a repeat that is none
             raise self._wrong_length(length)
+
+    def _check_algorithm(self, digest: str | None) -> None:
+        """Refuse a *digest* with which there is nothing to compare."""
+        if digest is None:
+            return
+        if self._digest is None:
+            detail = "the upload was begun without 'digest', so that there is none to compare"
+        elif not digest.startswith(f"{self._digest.algorithm}="):
+            detail = f"the upload was begun with the digest {self._digest.algorithm}, not with that"
+        else:
+            return
+        raise Problem(422, "invalid_request", detail, key="digest")
 
     async def _open(self) -> None:
         self._writer = await self._begin()
@@ -114,7 +124,7 @@ class Upload(Transfer):
 
     async def _take(self, sending: Sending, skipped: int) -> None:
         assert self._writer is not None
-        blocks = Blocks(self._writer, self._digest)
+        blocks = Blocks(self._writer, None if self._digest is None else self._digest.see)
         try:
             async for data in sending.chunks():
                 new = data[skipped:] if skipped else data

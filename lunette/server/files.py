@@ -15,6 +15,7 @@ from lunette.server._blocks import Blocks
 from lunette.server._bodies import decode_text, raw, read_json, require_media_type
 from lunette.server._changes import change
 from lunette.server._digests import Digest, mismatch, sent_digest
+from lunette.server._intake import Body
 from lunette.server._json import answer
 from lunette.server._problems import Problem
 from lunette.server._ranges import asked_range, check_match
@@ -59,7 +60,9 @@ class Files:
         require_media_type(request, "application/octet-stream", "")
         digest = sent_digest(request.headers.getlist("repr-digest"))
         mode = int(given["mode"], 8) if "mode" in given else None
-        await self._put(request, given["path"], raw(request), mode=mode, digest=digest)
+        with Body(request) as body:
+            data = raw(body.receive)
+            await self._put(request, given["path"], data, mode=mode, digest=digest)
         return Response(status_code=204)
 
     async def _remove(self, request: Request) -> Response:
@@ -145,7 +148,7 @@ class _Download(Streaming):
 async def _fill(writer: FileWriter, data: AsyncIterator[bytes], expected: str | None) -> None:
     """Write *data*; raise the problem of one whose digest is not as *expected*."""
     digest = None if expected is None else Digest()
-    blocks = Blocks(writer, digest)
+    blocks = Blocks(writer, None if digest is None else digest.see)
     try:
         async for chunk in data:
             await blocks.add(chunk)

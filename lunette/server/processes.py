@@ -233,7 +233,7 @@ class Processes:
         require_media_type(request, "application/octet-stream", "")
         size = min(announced_bytes(request.scope["headers"]), INPUT_CHUNK)
         with self._bodies.entered(size):
-            data = b"".join([chunk async for chunk in raw(request, INPUT_CHUNK)])
+            data = b"".join([chunk async for chunk in raw(request.receive, INPUT_CHUNK)])
             started = await self._usable(request)
             if not started.takes_input:
                 raise closed(_WITHOUT_INPUT)

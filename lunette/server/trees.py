@@ -58,7 +58,8 @@ class Trees:
         engine, sandbox, handle = await self._registry.running(request.path_params["sandbox_id"])
 
         async def digested() -> dict[str, Any]:
-            return await self._digested(sandbox, await engine.get(handle, path), path)
+            digest = Digest(given["digest"])
+            return await self._digested(sandbox, await engine.get(handle, path), path, digest)
 
         with self._registry.files_of(sandbox):
             found = await engine.stat(handle, path, follow_symlinks=follow)
@@ -111,9 +112,11 @@ class Trees:
         with sandbox.scans.entered(), self._scans.entered():
             yield
 
-    async def _digested(self, sandbox: Sandbox, reader: FileReader, path: str) -> dict[str, Any]:
+    async def _digested(
+        self, sandbox: Sandbox, reader: FileReader, path: str, digest: Digest
+    ) -> dict[str, Any]:
         """Read a whole file, and return what that adds to its `FileInfo`."""
-        digest, size = Digest(), 0
+        size = 0
         async with contextlib.aclosing(reader):
             async for chunk in reader.chunks():
                 if sandbox.is_going:  # the file, which is open, does not go with it

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from lunette.server import _contract
 from lunette.server._bodies import read_json, require_media_type
 from lunette.server._digests import Digest
+from lunette.server._intake import Body
 from lunette.server._json import answer
 from lunette.server._problems import Problem
 from lunette.server._resource import Resource
@@ -46,7 +47,7 @@ class Uploads:
 
         def make() -> Upload:
             errors = functools.partial(self._registry.files_of, sandbox)
-            digest = Digest() if asked["digest"] else None
+            digest = Digest(asked["digest"]) if asked["digest"] else None
             return Upload(request_key, errors, _opening(engine, handle, asked), digest=digest)
 
         request_key = fingerprint(sorted(asked.items()))
@@ -66,7 +67,8 @@ class Uploads:
         given = _contract.check_query("send_upload", request)
         require_media_type(request, "application/octet-stream", "")
         async with self._using(request) as upload:
-            offset, is_whole = await upload.send(int(given["offset"]), request.receive)
+            with Body(request) as body:
+                offset, is_whole = await upload.send(int(given["offset"]), body)
             response = _answer(request, upload, offset)
         if not is_whole:  # nobody reads the rest of it
             response.headers["Connection"] = "close"

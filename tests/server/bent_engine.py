@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
-from lunette.server.engines.files import IfExists, IgnoreRule
+from lunette.server.engines.files import IfExists, IgnoreRule, Seen
 from lunette.server.engines.protocol import Handle
 
 from .host_engine import HostBytes, HostEngine, HostWriter
@@ -95,10 +95,15 @@ class BentWriter:
         self._engine = engine
         self._writer = writer
 
-    async def write(self, data: bytes) -> None:
+    async def write(self, data: bytes, seen: Seen | None = None) -> None:
         # As a real engine does, off the loop.
-        await self._do(lambda: asyncio.to_thread(self._writer._write, data), "write")
+        await self._do(lambda: asyncio.to_thread(self._write, data, seen), "write")
         self.sizes.append(len(data))
+
+    def _write(self, data: bytes, seen: Seen | None) -> None:
+        if seen is not None:
+            seen(data)
+        self._writer._write(data)
 
     async def commit(self) -> None:
         await self._do(self._writer.commit, "commit")

@@ -5,6 +5,7 @@ from .capabilities import Capabilities
 from .commit_request import CommitRequest
 from .create_sandbox import CreateSandbox
 from .create_sandbox_form import CreateSandboxForm
+from .digest_algorithm import DigestAlgorithm
 from .exec_request import ExecRequest
 from .exec_request_env import ExecRequestEnv
 from .exec_request_input_encoding import ExecRequestInputEncoding
@@ -51,14 +52,12 @@ from .signal_request import SignalRequest
 from .start_request import StartRequest
 from .start_request_env import StartRequestEnv
 from .start_request_input_encoding import StartRequestInputEncoding
-from .stat_file_digest import StatFileDigest
 from .stop_failure import StopFailure
 from .stop_request import StopRequest
 from .stop_result import StopResult
 from .terminal_size import TerminalSize
 from .upload import Upload
 from .upload_request import UploadRequest
-from .upload_request_digest import UploadRequestDigest
 from .upload_request_format import UploadRequestFormat
 from .upload_request_if_exists import UploadRequestIfExists
 from .write_request import WriteRequest
@@ -71,6 +70,7 @@ __all__ = (
     "CommitRequest",
     "CreateSandbox",
     "CreateSandboxForm",
+    "DigestAlgorithm",
     "ExecRequest",
     "ExecRequestEnv",
     "ExecRequestInputEncoding",
@@ -115,14 +115,12 @@ __all__ = (
     "StartRequest",
     "StartRequestEnv",
     "StartRequestInputEncoding",
-    "StatFileDigest",
     "StopFailure",
     "StopRequest",
     "StopResult",
     "TerminalSize",
     "Upload",
     "UploadRequest",
-    "UploadRequestDigest",
     "UploadRequestFormat",
     "UploadRequestIfExists",
     "WriteRequest",

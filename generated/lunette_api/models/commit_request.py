@@ -19,7 +19,8 @@ class CommitRequest:
     """
     Attributes:
         length (int): How many bytes there were.
-        digest (str | Unset): Of `sha-256`, as a dictionary member of RFC 9530.
+        digest (str | Unset): Written as a dictionary member of RFC 9530: its algorithm, and its bytes in base64 between
+            colons.
     """
 
     length: int

@@ -29,7 +29,8 @@ class FileInfo:
         path_base64 (str | Unset): The bytes of `path`, only where they are not UTF-8.
         target (str | Unset): Where a symbolic link points.
         etag (str | Unset): As of `GET .../files`, where a `digest` was asked for.
-        digest (str | Unset): Of `sha-256`, as a dictionary member of RFC 9530.
+        digest (str | Unset): Written as a dictionary member of RFC 9530: its algorithm, and its bytes in base64 between
+            colons.
     """
 
     path: str

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Literal, Protocol
 
 from attrs import frozen
 
-__all__ = ["Bytes", "FileReader", "FileStat", "FileWriter", "IfExists", "IgnoreRule"]
+__all__ = ["Bytes", "FileReader", "FileStat", "FileWriter", "IfExists", "IgnoreRule", "Seen"]
 
 IfExists = Literal["replace", "fail", "append"]
+Seen = Callable[[bytes], object]
+"""Is shown what is written, in a thread."""
+
 IgnoreRule = tuple[str, bool]
 """A regular expression of relative paths, directories with a slash at the end, and whether what it
 matches is ignored; the last that matches decides. Nothing below what is ignored is looked at."""
@@ -70,8 +73,10 @@ class FileWriter(Protocol):
     End it by `commit` or `abort`; after an error of another method only `abort` is left.
     """
 
-    async def write(self, data: bytes) -> None:
-        """Write what comes next. Cancelled, it ends first: what was given was written."""
+    async def write(self, data: bytes, seen: Seen | None = None) -> None:
+        """Write what comes next, and have it *seen*. Cancelled, it ends first: what was given was
+        written.
+        """
         ...
 
     async def commit(self) -> None:

@@ -25,6 +25,8 @@ class Threads:
 
     async def run(self, function: Callable[[*Ts], T], *args: *Ts) -> T:
         """Call *function* when it is its turn, and wait for its end even when cancelled."""
+        if not self._turns.locked():  # it begins at once, and nothing can cancel it before
+            return await self._in_turn(function, *args)
         return await to_the_end(self._in_turn(function, *args))
 
     async def _in_turn(self, function: Callable[[*Ts], T], *args: *Ts) -> T:

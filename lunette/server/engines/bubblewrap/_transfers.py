@@ -12,8 +12,9 @@ from collections.abc import AsyncIterator, Callable
 
 from lunette.server.engines.bubblewrap._channel import set_done
 from lunette.server.engines.bubblewrap._file_workers import FileWorker, FileWorkers
-from lunette.server.engines.bubblewrap._threads import to_the_end
+from lunette.server.engines.bubblewrap._threads import in_thread, to_the_end
 from lunette.server.engines.bubblewrap.inside.wire import Message
+from lunette.server.engines.files import Seen
 from lunette.server.engines.protocol import NoCapacityError
 
 __all__ = ["PipedBytes", "PipedWriter"]
@@ -96,7 +97,9 @@ class PipedWriter:
             raise
         return begun
 
-    async def write(self, data: bytes) -> None:
+    async def write(self, data: bytes, seen: Seen | None = None) -> None:
+        if seen is not None:
+            await in_thread(seen, data)
         rest = self._written(memoryview(data))
         if rest is None or rest:
             await to_the_end(self._write(rest))
