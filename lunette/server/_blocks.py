@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import ClassVar
 
-from lunette.server._intake import BLOCK
+from lunette.server._digests import Digest
 from lunette.server._run import seen
-from lunette.server.engines.files import FileWriter, Seen
+from lunette.server.engines.files import FileWriter
 
 __all__ = ["Blocks"]
 
+_BLOCK = 1 << 20
 # What all that come may hold while they wait for the rest of a block. Over that, each is written
 # as it comes: a client that is slow, or silent, holds no more than it has just sent.
 _MOST_HELD = 128 << 20
@@ -18,38 +19,37 @@ _OVERHEAD = 64  # of an object
 
 
 class Blocks:
-    """What *writer* is given, in blocks, each of which is *seen* by who wants to.
+    """What *writer* is given, in blocks; *digest*, if there is one, is computed at the same time.
 
     After an error of one of them, nothing more is written.
     """
 
     held: ClassVar[int] = 0
 
-    def __init__(self, writer: FileWriter, seen: Seen | None = None) -> None:
+    def __init__(self, writer: FileWriter, digest: Digest | None = None) -> None:
         self.written = 0
         self._writer = writer
-        self._seen = seen
+        self._digest = digest
         self._pending: list[bytes] = []
         self._size = 0
         self._held = 0
         self._writing: asyncio.Task[None] | None = None
 
     async def add(self, data: bytes) -> None:
-        """Take *data*; raise what became of a block before it.
-
-        What is smaller than a block is copied; a block is written by when the next was taken.
-        """
-        self._pending.append(data if len(data) >= BLOCK else bytes(data))
+        """Take *data*; raise what became of a block before it."""
+        self._pending.append(data)
         self._size += len(data)
         self._hold(len(data) + _OVERHEAD)
-        if self._size >= BLOCK or Blocks.held > _MOST_HELD:
+        if self._size >= _BLOCK or Blocks.held > _MOST_HELD:
             await self._begin()
 
     async def flush(self) -> None:
-        """Return when all is written; raise what became of it."""
+        """Return when all is written and seen; raise what became of it."""
         if self._pending:
             await self._begin()
         await self._settled()
+        if self._digest is not None:
+            await self._digest.settle()
 
     async def settle(self) -> None:
         """Wait until nothing is being written, and forget what is not."""
@@ -79,5 +79,7 @@ class Blocks:
             self._writing.result()
 
     async def _write(self, block: bytes) -> None:
-        await self._writer.write(block, self._seen)
+        if self._digest is not None:
+            await self._digest.update(block)
+        await self._writer.write(block)
         self.written += len(block)

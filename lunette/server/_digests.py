@@ -28,7 +28,7 @@ _BYTES = re.compile(r":([A-Za-z0-9+/]*={0,2}):(?: *;.*)?")
 
 
 class _Hash(Protocol):
-    def update(self, data: bytes, /) -> None: ...
+    def update(self, data: bytes | memoryview, /) -> None: ...
 
     def digest(self) -> bytes: ...
 
@@ -37,7 +37,7 @@ class _Crc32:
     def __init__(self) -> None:
         self._value = 0
 
-    def update(self, data: bytes, /) -> None:
+    def update(self, data: bytes | memoryview, /) -> None:
         self._value = zlib.crc32(data, self._value)
 
     def digest(self) -> bytes:
@@ -57,7 +57,7 @@ class Digest:
 
     async def update(self, data: bytes) -> None:
         """Take *data*; a large block is hashed in a thread, while the caller goes on."""
-        await self._settle()
+        await self.settle()
         if len(data) <= _SMALL:
             self.see(data)
         else:
@@ -66,14 +66,15 @@ class Digest:
 
     async def value(self) -> str:
         """Return the digest of all that came, as a member of `Repr-Digest`."""
-        await self._settle()
+        await self.settle()
         return f"{self.algorithm}=:{base64.b64encode(self._hash.digest()).decode()}:"
 
-    def see(self, data: bytes) -> None:
+    def see(self, data: bytes | memoryview) -> None:
         """Take *data* here and now, with nothing else under way."""
         self._hash.update(data)
 
-    async def _settle(self) -> None:
+    async def settle(self) -> None:
+        """Wait until all that was given is seen."""
         if self._last is not None and not self._last.done():
             await asyncio.wait([self._last])  # cancelled, it must not cancel the thread's
 

@@ -96,17 +96,40 @@ class _OneSend(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._joined = _Joined(cast(asyncio.Transport, transport))
         super().connection_made(cast(asyncio.Transport, self._joined))
+        self._intake: Intake | None = None
+        self._unwanted = 0  # bytes of a body that nobody waits for any more
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self.scope["extensions"] = cast(Any, {EXTENSION: self._begin_intake})
 
-    def _begin_intake(self, left: int) -> Intake:
-        """Leave the last bytes of a body, so many, to an `Intake`."""
-        self.flow.resume_reading()
+    def _begin_intake(self, left: int) -> Intake | None:
+        """Leave the last bytes of a body, so many, to whoever reads them from the socket."""
+        sock = self.transport.get_extra_info("socket").dup()
+        self.flow.pause_reading()
         self.parser = httptools.HttpRequestParser(self)  # for what comes behind them
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
-        return Intake(self, self._joined.transport, left, self.on_message_complete)
+        self._intake = Intake(sock, left, self._end_intake)
+        return self._intake
+
+    def _end_intake(self, intake: Intake) -> None:
+        self._intake, self._unwanted = None, intake.left
+        self.cycle.more_body = False
+        self.cycle.message_event.set()
+        self.flow.resume_reading()
+
+    def data_received(self, data: bytes) -> None:
+        if self._unwanted:
+            size = min(len(data), self._unwanted)
+            self._unwanted -= size
+            data = data[size:]
+        if data:
+            super().data_received(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._intake is not None:
+            self._intake.cut()
+        super().connection_lost(exc)
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP as everything else is answered."""

@@ -1,188 +1,167 @@
-"""Large bodies, taken from the socket into large blocks.
+"""Large bodies, taken from the socket by the thread that writes them.
 
-What uvicorn does for each 64 KiB costs as much as all that is done with them afterwards.
+What uvicorn does for each 64 KiB, and the ways between the loop and a thread, cost more than all
+that is done with them.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+import select
+import socket
 from collections.abc import Callable
-from typing import ClassVar, cast
 
 from starlette.requests import Request
 from starlette.types import Message
 
-__all__ = ["BLOCK", "EXTENSION", "Body", "Intake"]
+from lunette.server._digests import Digest
 
-BLOCK = 1 << 20
+__all__ = ["EXTENSION", "Body", "Intake", "Taker"]
+
 EXTENSION = "lunette.intake"
-"""In the extensions of a scope: what takes so many bytes over from the protocol of HTTP."""
+"""In the extensions of a scope: an `Intake` of the rest of its body, so many bytes."""
 
 # Below that, uvicorn's own way is as fast.
 _LEAST = 256 * 1024
-# One is filled while one is looked at and one is written.
-_BLOCKS = 3
-# That have blocks of their own: what comes beside them is slower.
-_MOST = 16
-_SCRATCH = 64 * 1024
+_BLOCK = 512 * 1024
+# What a thread takes before others have their turn.
+_SHARE = 16 * 1024 * 1024
+# As long as a thread waits for what is on its way; a client that is slow has no thread.
+_PATIENCE_MS = 2
 
 
-class Intake(asyncio.BufferedProtocol):
-    """Reads the *left* bytes of a body in the place of the protocol *http*, which then goes on.
+class Intake:
+    """The *left* bytes of a body that are still to be read from *sock*, which ends with them.
 
-    What `receive` gives is good until it has been called twice more.
+    *ended* is told when there are no more, or whoever reads them has enough.
     """
 
-    begun: ClassVar[int] = 0
-
-    def __init__(
-        self,
-        http: asyncio.Protocol,
-        transport: asyncio.Transport,
-        left: int,
-        ended: Callable[[], None],
-    ) -> None:
-        self._http = http
-        self._transport = transport
-        self._left = left
+    def __init__(self, sock: socket.socket, left: int, ended: Callable[[Intake], object]) -> None:
+        self.left = left
+        self.is_cut = False
+        self._sock = sock
         self._ended = ended
-        self._free = [memoryview(bytearray(BLOCK)) for _ in range(_BLOCKS)]
-        self._block = self._free.pop()
-        self._filled = 0
-        self._ready: deque[memoryview] = deque()
-        self._given: deque[memoryview] = deque()
         self._waiting: asyncio.Future[None] | None = None
-        self._is_cut = self._is_hurried = self._is_discarding = self._is_paused = False
-        Intake.begun += 1
-        transport.set_protocol(self)
 
-    @classmethod
-    def is_possible(cls) -> bool:
-        """Whether there is memory for another."""
-        return cls.begun < _MOST
+    async def ready(self) -> None:
+        """Wait until something can be read, be it that the connection was cut."""
+        loop = asyncio.get_running_loop()
+        if self.is_cut:
+            return
+        self._waiting = loop.create_future()
+        loop.add_reader(self._sock, self._wake)
+        try:
+            await self._waiting
+        finally:
+            loop.remove_reader(self._sock)
+            self._waiting = None
 
-    def get_buffer(self, sizehint: int) -> memoryview:
-        return self._block[self._filled : self._filled + self._left]
-
-    def buffer_updated(self, nbytes: int) -> None:
-        self._left -= nbytes
-        if not self._is_discarding:
-            self._filled += nbytes
-            if self._filled == len(self._block) or self._is_hurried or not self._left:
-                self._pass_on()
-        if not self._left:
-            self._hand_back()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._is_cut = True
-        if self._filled:
-            self._pass_on()
-        self._http.connection_lost(exc)
+    def cut(self) -> None:
+        """Know that the connection is gone."""
+        self.is_cut = True
         self._wake()
 
-    def eof_received(self) -> bool | None:
-        return self._http.eof_received()
+    def close(self) -> None:
+        """Leave the rest to HTTP."""
+        self._sock.close()
+        self._ended(self)
 
-    def pause_writing(self) -> None:
-        self._http.pause_writing()
-
-    def resume_writing(self) -> None:
-        self._http.resume_writing()
-
-    async def receive(self) -> Message:
-        """Return the next block as ASGI's `receive` does."""
-        if len(self._given) == _BLOCKS - 1:
-            self._take_back(self._given.popleft())
-        while not self._ready:
-            if self._is_cut:
-                return {"type": "http.disconnect"}
-            self._waiting = asyncio.get_running_loop().create_future()
-            try:
-                await self._waiting
-            finally:
-                self._waiting = None
-        block = self._ready.popleft()
-        self._given.append(block)
-        more = bool(self._left or self._ready)
-        return {"type": "http.request", "body": block, "more_body": more}
-
-    def hurry(self) -> None:
-        """Give what comes at once, however little it is."""
-        self._is_hurried = True
-        if self._filled:
-            self._pass_on()
-
-    def discard(self) -> None:
-        """Read no more of it than HTTP needs to go on behind it."""
-        Intake.begun -= 1
-        self._is_discarding = True
-        self._free.clear()
-        self._block, self._filled = memoryview(bytearray(_SCRATCH if self._left else 0)), 0
-        self._resume()
-
-    def _pass_on(self) -> None:
-        self._ready.append(self._block[: self._filled])
-        self._filled = 0
-        if self._free:
-            self._block = self._free.pop()
-        elif self._left and not self._is_cut:
-            self._transport.pause_reading()
-            self._is_paused = True
-        self._wake()
-
-    def _take_back(self, block: memoryview) -> None:
-        whole = memoryview(cast(bytearray, block.obj))
-        if self._is_paused:
-            self._block = whole
-            self._resume()
-        else:
-            self._free.append(whole)
-
-    def _resume(self) -> None:
-        if self._is_paused and not self._is_cut:
-            self._is_paused = False
-            self._transport.resume_reading()
-
-    def _hand_back(self) -> None:
-        self._transport.set_protocol(self._http)
-        self._ended()
+    def take(self, digest: Digest | None) -> Taker:
+        """Return what a thread may call for one block after the other."""
+        return Taker(self, self._sock, digest)
 
     def _wake(self) -> None:
         if self._waiting is not None and not self._waiting.done():
             self._waiting.set_result(None)
 
 
-class Body:
-    """The body of a *request*, in blocks where it is large: enter it to `receive` from it.
+class Taker:
+    """Gives what comes, a block a call, until nothing comes for a moment; *digest* sees each.
 
-    A block is good until `receive` has been called twice more.
+    A block is good until the next call.
+    """
+
+    def __init__(
+        self,
+        intake: Intake,
+        sock: socket.socket,
+        digest: Digest | None,
+    ) -> None:
+        self.taken = 0
+        self._intake = intake
+        self._sock = sock
+        self._digest = digest
+        self._block = memoryview(bytearray(min(_BLOCK, intake.left)))
+        self._poll = select.poll()
+        self._poll.register(sock, select.POLLIN)
+        self._is_over = False
+
+    def __call__(self) -> memoryview:
+        wanted = min(len(self._block), self._intake.left)
+        if self._is_over or self.taken >= _SHARE:
+            wanted = 0
+        block = self._block[: self._fill(wanted)]
+        self.taken += len(block)
+        self._intake.left -= len(block)
+        if self._digest is not None:
+            self._digest.see(block)
+        return block
+
+    def _fill(self, wanted: int) -> int:
+        filled = 0
+        while filled < wanted and not self._is_over:
+            filled += self._read(self._block[filled:wanted])
+        return filled
+
+    def _read(self, into: memoryview) -> int:
+        try:
+            count = self._sock.recv_into(into)
+        except BlockingIOError:
+            self._is_over = not self._poll.poll(_PATIENCE_MS)
+            return 0
+        except OSError:
+            count = 0
+        self._is_over = self._intake.is_cut = not count
+        return count
+
+
+class Body:
+    """The body of a *request*: enter it, `receive` its messages, and then what is its `intake`.
+
+    Its first *unwanted* bytes are left out.
     """
 
     def __init__(self, request: Request) -> None:
+        self.intake: Intake | None = None
+        self.unwanted = 0
         self._request = request
         self._left = int(request.headers.get("content-length", 0))
-        self._intake: Intake | None = None
 
     def __enter__(self) -> Body:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._intake is not None:
-            self._intake.discard()
+        if self.intake is not None:
+            self.intake.close()
 
     async def receive(self) -> Message:
-        """Return the next message of ASGI."""
-        if self._intake is not None:
-            return await self._intake.receive()
+        """Return the next message of ASGI; what is large ends early, and is left to the intake."""
         message = await self._request.receive()  # the client may wait for a word before it sends
         self._left -= len(message.get("body", b""))
-        if message.get("more_body", False) and self._left >= _LEAST and Intake.is_possible():
-            take_over = self._request.scope.get("extensions", {}).get(EXTENSION)
-            self._intake = take_over and take_over(self._left)
+        if self.unwanted:
+            self._leave_out(message)
+        elif message.get("more_body", False) and self._left >= _LEAST:
+            self._begin_intake()
+        if self.intake is not None:
+            message["more_body"] = False
         return message
 
-    def hurry(self) -> None:
-        """Give what comes at once."""
-        if self._intake is not None:
-            self._intake.hurry()
+    def _leave_out(self, message: Message) -> None:
+        body = message.get("body", b"")
+        message["body"] = body[self.unwanted :]
+        self.unwanted -= len(body) - len(message["body"])
+
+    def _begin_intake(self) -> None:
+        begin = self._request.scope.get("extensions", {}).get(EXTENSION)
+        if begin is not None:
+            self.intake = begin(self._left)

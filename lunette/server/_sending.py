@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable
+from typing import TypeVar
 
 from starlette.types import Message
 
-from lunette.server._intake import Body
+from lunette.server._intake import Body, Intake
 
 __all__ = ["Sending"]
+
+T = TypeVar("T")
 
 # Who takes the place of a request waits for what is on its way, even if TCP has to send it again:
 # for so long after the last byte, and altogether.
@@ -33,10 +36,10 @@ class Sending:
         self._waiting: asyncio.Timeout | None = None
 
     async def chunks(self) -> AsyncGenerator[bytes]:
-        """Yield what comes; a chunk is good until two more have come."""
+        """Yield what comes."""
         more = True
         while more:
-            message = await self._next()
+            message: Message | None = await self._in_time(self._body.receive())
             if message is None:
                 self.is_ended = True
                 return
@@ -55,14 +58,25 @@ class Sending:
             self._last = now
         elif self._last is None:
             self._last = now + _LAST_SECONDS
-        self._body.hurry()
         if self._waiting is not None and not self._waiting.expired():
             self._waiting.reschedule(self._deadline())
 
-    async def _next(self) -> Message | None:
+    async def intake(self) -> AsyncGenerator[Intake]:
+        """Yield what can be read by a thread, behind all `chunks`, again and again."""
+        intake = self._body.intake
+        while intake is not None and intake.left:
+            if not await self._in_time(_ready(intake)):
+                self.is_ended = True
+                return
+            if intake.is_cut:
+                self.is_cut = True
+                return
+            yield intake
+
+    async def _in_time(self, waiting: Awaitable[T]) -> T | None:
         try:
             async with asyncio.timeout_at(self._deadline()) as self._waiting:
-                return await self._body.receive()
+                return await waiting
         except TimeoutError:
             return None
         finally:
@@ -73,3 +87,8 @@ class Sending:
         if self._last is None:
             return now + _HANGING_SECONDS
         return min(self._last, now + _SILENCE_SECONDS)
+
+
+async def _ready(intake: Intake) -> bool:
+    await intake.ready()
+    return True

@@ -66,7 +66,8 @@ class Upload(Transfer):
             if self.is_done:
                 return self._offset, True
             with self.working():
-                await self._take(sending, self._offset - offset)
+                body.unwanted = self._offset - offset
+                await self._take(sending)
             self.check()
             if sending.is_cut:
                 raise ClientDisconnect
@@ -122,20 +123,23 @@ class Upload(Transfer):
             if sending is not None:
                 self._senders.remove(sending)
 
-    async def _take(self, sending: Sending, skipped: int) -> None:
+    async def _take(self, sending: Sending) -> None:
         assert self._writer is not None
-        blocks = Blocks(self._writer, None if self._digest is None else self._digest.see)
+        blocks = Blocks(self._writer, self._digest)
         try:
             async for data in sending.chunks():
-                new = data[skipped:] if skipped else data
-                skipped -= len(data) - len(new)
-                if new:
-                    await blocks.add(new)
-                del data, new  # the next may be long in coming
+                await blocks.add(data)
+                del data  # the next may be long in coming
             await blocks.flush()
         finally:
             await blocks.settle()
             self._offset += blocks.written
+        async for intake in sending.intake():
+            taker = intake.take(self._digest)
+            try:
+                await self._writer.write_from(taker)
+            finally:
+                self._offset += taker.taken
 
     async def _commit(self, length: int, digest: str | None) -> None:
         async with self._alone():

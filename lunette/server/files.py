@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import AsyncIterator, Mapping
+import functools
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -15,7 +16,7 @@ from lunette.server._blocks import Blocks
 from lunette.server._bodies import decode_text, raw, read_json, require_media_type
 from lunette.server._changes import change
 from lunette.server._digests import Digest, mismatch, sent_digest
-from lunette.server._intake import Body
+from lunette.server._intake import Body, Intake
 from lunette.server._json import answer
 from lunette.server._problems import Problem
 from lunette.server._ranges import asked_range, check_match
@@ -61,8 +62,8 @@ class Files:
         digest = sent_digest(request.headers.getlist("repr-digest"))
         mode = int(given["mode"], 8) if "mode" in given else None
         with Body(request) as body:
-            data = raw(body.receive)
-            await self._put(request, given["path"], data, mode=mode, digest=digest)
+            fill = functools.partial(_fill, body=body, expected=digest)
+            await self._put(request, given["path"], fill, mode=mode)
         return Response(status_code=204)
 
     async def _remove(self, request: Request) -> Response:
@@ -85,7 +86,7 @@ class Files:
         body = await read_json(request, "write_file")
         path = body["path"]
         content = decode_text(body["content"], body.get("encoding", "utf-8"), "content")
-        await self._put(request, path, _once(content))
+        await self._put(request, path, lambda writer: writer.write(content))
         return answer({"path": path})
 
     async def _open(self, request: Request, path: str) -> tuple[Sandbox, FileReader]:
@@ -97,16 +98,15 @@ class Files:
         self,
         request: Request,
         path: str,
-        data: AsyncIterator[bytes],
+        fill: Callable[[FileWriter], Awaitable[None]],
         *,
         mode: int | None = None,
-        digest: str | None = None,
     ) -> None:
         engine, sandbox, handle = await self._registry.running(request.path_params["sandbox_id"])
         with self._registry.files_of(sandbox), sandbox.puts.begun(path) as put:
             writer = await engine.begin_put(handle, path, mode=mode)
             try:
-                await _fill(writer, data, digest)
+                await fill(writer)
                 await put.commit(writer)
             except BaseException:
                 await writer.abort()
@@ -145,19 +145,28 @@ class _Download(Streaming):
             await self._reader.aclose()
 
 
-async def _fill(writer: FileWriter, data: AsyncIterator[bytes], expected: str | None) -> None:
-    """Write *data*; raise the problem of one whose digest is not as *expected*."""
+async def _fill(writer: FileWriter, body: Body, expected: str | None) -> None:
+    """Write all of a *body*; raise the problem of one whose digest is not as *expected*."""
     digest = None if expected is None else Digest()
-    blocks = Blocks(writer, None if digest is None else digest.see)
+    blocks = Blocks(writer, digest)
     try:
-        async for chunk in data:
+        async for chunk in raw(body.receive):
             await blocks.add(chunk)
             del chunk  # the next may be long in coming
         await blocks.flush()
     finally:
         await blocks.settle()
+    await _take(writer, body.intake, digest)
     if digest is not None and (found := await digest.value()) != expected:
         raise mismatch(f"the digest of what came is {found}, and not {expected}")
+
+
+async def _take(writer: FileWriter, intake: Intake | None, digest: Digest | None) -> None:
+    while intake is not None and intake.left:
+        await intake.ready()
+        if intake.is_cut:
+            raise ClientDisconnect
+        await writer.write_from(intake.take(digest))
 
 
 async def _content(reader: FileReader, path: str) -> bytes:
@@ -175,7 +184,3 @@ def _as_text(content: bytes) -> dict[str, Any]:
         return {"content": content.decode(), "encoding": "utf-8"}
     except UnicodeDecodeError:
         return {"content": base64.b64encode(content).decode(), "encoding": "base64"}
-
-
-async def _once(content: bytes) -> AsyncIterator[bytes]:
-    yield content

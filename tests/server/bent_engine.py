@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
-from lunette.server.engines.files import IfExists, IgnoreRule, Seen
+from lunette.server.engines.files import BlockSource, IfExists, IgnoreRule
 from lunette.server.engines.protocol import Handle
 
 from .host_engine import HostBytes, HostEngine, HostWriter
@@ -95,15 +95,14 @@ class BentWriter:
         self._engine = engine
         self._writer = writer
 
-    async def write(self, data: bytes, seen: Seen | None = None) -> None:
+    async def write(self, data: bytes | memoryview) -> None:
         # As a real engine does, off the loop.
-        await self._do(lambda: asyncio.to_thread(self._write, data, seen), "write")
+        await self._do(lambda: asyncio.to_thread(self._writer._write, data), "write")
         self.sizes.append(len(data))
 
-    def _write(self, data: bytes, seen: Seen | None) -> None:
-        if seen is not None:
-            seen(data)
-        self._writer._write(data)
+    async def write_from(self, blocks: BlockSource) -> None:
+        while block := await asyncio.to_thread(blocks):
+            await self.write(bytes(block))
 
     async def commit(self) -> None:
         await self._do(self._writer.commit, "commit")

@@ -20,7 +20,7 @@ from collections.abc import AsyncIterator, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from lunette.server.engines.files import FileStat, IfExists, IgnoreRule
+from lunette.server.engines.files import BlockSource, FileStat, IfExists, IgnoreRule
 from lunette.server.engines.protocol import (
     Capabilities,
     Command,
@@ -381,10 +381,14 @@ class HostWriter(ABC):
         self._engine = engine
         self._asked = path
 
-    async def write(self, data: bytes) -> None:
+    async def write(self, data: bytes | memoryview) -> None:
         self._engine._check_files()
         with _about(self._asked):
             self._write(data)
+
+    async def write_from(self, blocks: BlockSource) -> None:
+        while block := blocks():
+            await self.write(block)
 
     async def commit(self) -> None:
         self._engine._check_files()
@@ -398,7 +402,7 @@ class HostWriter(ABC):
             self.aborted.set()
 
     @abstractmethod
-    def _write(self, data: bytes) -> None: ...
+    def _write(self, data: bytes | memoryview) -> None: ...
 
     @abstractmethod
     def _commit(self) -> None: ...
@@ -425,7 +429,7 @@ class HostFile(HostWriter):
         self._part = target if appends else _part_of(target)
         self._file = self._part.open("ab" if appends else "xb", buffering=0)
 
-    def _write(self, data: bytes) -> None:
+    def _write(self, data: bytes | memoryview) -> None:
         self._file.write(data)
 
     def _commit(self) -> None:
@@ -449,7 +453,7 @@ class HostDirectory(HostWriter):
         self._target = target
         self._content = bytearray()
 
-    def _write(self, data: bytes) -> None:
+    def _write(self, data: bytes | memoryview) -> None:
         self._content += data
 
     def _commit(self) -> None:
@@ -495,11 +499,11 @@ class HostInput:
         if self._beginning is not None and not self._beginning.done():
             await asyncio.wait([self._beginning])
 
-    async def write(self, data: bytes) -> int:
+    async def write(self, data: bytes | memoryview) -> int:
         await self.drained()
         return await self._write(data)
 
-    async def _write(self, data: bytes) -> int:
+    async def _write(self, data: bytes | memoryview) -> int:
         while self._fd >= 0:
             try:
                 return os.write(self._fd, data)
@@ -560,7 +564,7 @@ class HostProcess:
             return
         await self._child.wait()
 
-    async def write(self, data: bytes) -> int:
+    async def write(self, data: bytes | memoryview) -> int:
         return await self.input.write(data)
 
     async def drained(self) -> None:

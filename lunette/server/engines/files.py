@@ -7,11 +7,13 @@ from typing import Literal, Protocol
 
 from attrs import frozen
 
-__all__ = ["Bytes", "FileReader", "FileStat", "FileWriter", "IfExists", "IgnoreRule", "Seen"]
+__all__ = ["BlockSource", "Bytes", "FileReader", "FileStat", "FileWriter", "IfExists", "IgnoreRule"]
 
 IfExists = Literal["replace", "fail", "append"]
-Seen = Callable[[bytes], object]
-"""Is shown what is written, in a thread."""
+BlockSource = Callable[[], bytes | memoryview]
+"""Called in a thread, gives a block that is good until the next call; an empty one is the end. It
+may wait for a moment.
+"""
 
 IgnoreRule = tuple[str, bool]
 """A regular expression of relative paths, directories with a slash at the end, and whether what it
@@ -73,10 +75,12 @@ class FileWriter(Protocol):
     End it by `commit` or `abort`; after an error of another method only `abort` is left.
     """
 
-    async def write(self, data: bytes, seen: Seen | None = None) -> None:
-        """Write what comes next, and have it *seen*. Cancelled, it ends first: what was given was
-        written.
-        """
+    async def write(self, data: bytes | memoryview) -> None:
+        """Write what comes next. Cancelled, it ends first: what was given was written."""
+        ...
+
+    async def write_from(self, blocks: BlockSource) -> None:
+        """Write what *blocks* gives. Cancelled, it ends first."""
         ...
 
     async def commit(self) -> None:

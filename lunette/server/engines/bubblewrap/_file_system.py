@@ -15,7 +15,14 @@ from lunette.server.engines.bubblewrap._threads import to_the_end
 from lunette.server.engines.bubblewrap._transfers import PipedBytes, PipedWriter
 from lunette.server.engines.bubblewrap._worker import Worker
 from lunette.server.engines.bubblewrap.inside.wire import Message
-from lunette.server.engines.files import Bytes, FileStat, FileWriter, IfExists, IgnoreRule, Seen
+from lunette.server.engines.files import (
+    BlockSource,
+    Bytes,
+    FileStat,
+    FileWriter,
+    IfExists,
+    IgnoreRule,
+)
 from lunette.server.engines.protocol import NoCapacityError, SandboxGoneError
 
 __all__ = ["FileSystem"]
@@ -114,8 +121,12 @@ class _Upload:
         self._path = path
         self._begun = begun
 
-    async def write(self, data: bytes, seen: Seen | None = None) -> None:
-        await write(self._held, self._fd, data, self._path, seen)
+    async def write(self, data: bytes | memoryview) -> None:
+        given = iter([data])
+        await self.write_from(lambda: next(given, b""))
+
+    async def write_from(self, blocks: BlockSource) -> None:
+        await write(self._held, self._fd, blocks, self._path)
 
     async def commit(self) -> None:
         if self._begun is not None:

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from lunette.server.engines.bubblewrap._held import HeldFiles
 from lunette.server.engines.bubblewrap._threads import Threads
 from lunette.server.engines.bubblewrap.inside.wire import Message
-from lunette.server.engines.files import Seen
+from lunette.server.engines.files import BlockSource
 from lunette.server.engines.protocol import NotARegularFileError
 
 __all__ = ["OpenFile", "os_error", "read_head", "write"]
@@ -80,12 +80,10 @@ def _read_head(fd: int) -> bytes:
     return content
 
 
-async def write(
-    held: HeldFiles, fd: int, content: bytes, path: str, seen: Seen | None = None
-) -> None:
-    """Write all of *content* to *fd*, off the loop."""
+async def write(held: HeldFiles, fd: int, blocks: BlockSource, path: str) -> None:
+    """Write all that *blocks* gives to *fd*, off the loop."""
     try:
-        await held.write(fd, content, seen)
+        await held.write(fd, blocks)
     except OSError as error:
         raise _named(error, path) from None
 

@@ -7,7 +7,7 @@ import fcntl
 import os
 
 from lunette.server.engines.bubblewrap._threads import Threads
-from lunette.server.engines.files import Seen
+from lunette.server.engines.files import BlockSource
 
 __all__ = ["HeldFiles"]
 
@@ -39,17 +39,20 @@ class HeldFiles:
     async def read(self, fd: int, size: int, start: int) -> bytes:
         return await self._threads.run(os.pread, fd, size, start)
 
-    async def write(self, fd: int, content: bytes, seen: Seen | None = None) -> None:
-        """Write all of *content*; raise EFBIG and write nothing where that is too much."""
-        await self._threads.run(_write, fd, content, self._limit, seen)
+    async def write(self, fd: int, blocks: BlockSource) -> None:
+        """Write all that *blocks* gives; raise EFBIG at the block with which it is too much."""
+        await self._threads.run(_write_all, fd, blocks, self._limit)
 
 
-def _write(fd: int, content: bytes, limit: int, seen: Seen | None) -> None:
+def _write_all(fd: int, blocks: BlockSource, limit: int) -> None:
+    while block := blocks():
+        _write(fd, block, limit)
+
+
+def _write(fd: int, content: bytes | memoryview, limit: int) -> None:
     # RLIMIT_FSIZE keeps commands to it, and the server has none.
     if _position(fd) + len(content) > limit:
         raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
-    if seen is not None:
-        seen(content)
     view = memoryview(content)
     while view:
         view = view[os.write(fd, view) :]

@@ -14,7 +14,7 @@ from lunette.server.engines.bubblewrap._channel import set_done
 from lunette.server.engines.bubblewrap._file_workers import FileWorker, FileWorkers
 from lunette.server.engines.bubblewrap._threads import in_thread, to_the_end
 from lunette.server.engines.bubblewrap.inside.wire import Message
-from lunette.server.engines.files import Seen
+from lunette.server.engines.files import BlockSource
 from lunette.server.engines.protocol import NoCapacityError
 
 __all__ = ["PipedBytes", "PipedWriter"]
@@ -97,9 +97,14 @@ class PipedWriter:
             raise
         return begun
 
-    async def write(self, data: bytes, seen: Seen | None = None) -> None:
-        if seen is not None:
-            await in_thread(seen, data)
+    async def write_from(self, blocks: BlockSource) -> None:
+        await to_the_end(self._write_from(blocks))
+
+    async def _write_from(self, blocks: BlockSource) -> None:
+        while block := await in_thread(blocks):
+            await self.write(block)
+
+    async def write(self, data: bytes | memoryview) -> None:
         rest = self._written(memoryview(data))
         if rest is None or rest:
             await to_the_end(self._write(rest))
