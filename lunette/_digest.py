@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import zlib
 from abc import ABC, abstractmethod
 
-__all__ = ["Crc32", "Digest", "Sha256", "sha256"]
+__all__ = ["Digest", "Sha256", "Xxh3", "sha256"]
 
 
 class Digest(ABC):
@@ -35,23 +34,25 @@ class Digest(ABC):
     def _value(self) -> bytes: ...
 
 
-class Crc32(Digest):
-    """That of zlib: measured, less than half of the time of the fastest of hashlib.
+class Xxh3(Digest):
+    """The fastest: measured, it costs a tenth of the fastest of hashlib.
 
     It finds what goes wrong by accident; against who wants to change what is sent there is TLS.
     """
 
-    algorithm = "crc32"
+    algorithm = "xxh3-64"
 
     def __init__(self, size: int = 0) -> None:
+        import xxhash  # not before something is sent
+
         super().__init__(size)
-        self._crc = 0
+        self._hash = xxhash.xxh3_64()
 
     def _update(self, data: memoryview) -> None:
-        self._crc = zlib.crc32(data, self._crc)
+        self._hash.update(data)
 
     def _value(self) -> bytes:
-        return self._crc.to_bytes(4, "big")
+        return self._hash.digest()
 
 
 class Sha256(Digest):

@@ -3,10 +3,59 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from typing import cast
 
+import httpcore
 import httpx
 
-__all__ = ["gathered"]
+__all__ = ["chunks_of", "gathered"]
+
+# Behind such a body a connection is given up: what it costs to open one is nothing against it.
+_LARGE = 16 * 1024 * 1024
+_READ = 1024 * 1024
+_CUT = "peer closed connection without sending complete message body"
+_ERRORS: dict[type[Exception], type[httpx.RequestError]] = {
+    httpcore.ReadTimeout: httpx.ReadTimeout,
+    httpcore.ReadError: httpx.ReadError,
+}
+
+
+async def chunks_of(response: httpx.Response) -> AsyncGenerator[bytes]:
+    """Yield the body as it comes; what is large without httpcore, which reads 64 KiB at a time."""
+    left = _plain_size(response)
+    stream = response.extensions.get("network_stream")
+    async with aclosing(cast("AsyncGenerator[bytes]", response.aiter_bytes())) as chunks:
+        async for chunk in chunks:
+            yield chunk
+            left -= len(chunk)
+            if left >= _LARGE and stream is not None:
+                break  # httpcore holds nothing of it back, and has no part in the rest
+        else:
+            return
+        async for chunk in _direct(response, stream, left):
+            yield chunk
+
+
+async def _direct(
+    response: httpx.Response, stream: httpcore.AsyncNetworkStream, left: int
+) -> AsyncGenerator[bytes]:
+    timeout = response.request.extensions.get("timeout", {}).get("read")
+    while left:
+        try:
+            chunk = await stream.read(min(_READ, left), timeout=timeout)
+        except (httpcore.ReadTimeout, httpcore.ReadError) as error:
+            raise _ERRORS[type(error)](str(error), request=response.request) from error
+        if not chunk:
+            raise httpx.RemoteProtocolError(_CUT, request=response.request)
+        yield chunk
+        left -= len(chunk)
+
+
+def _plain_size(response: httpx.Response) -> int:
+    """Return the size of a body that is sent as it is, and else nothing."""
+    is_plain = "content-encoding" not in response.headers and response.http_version == "HTTP/1.1"
+    return int(response.headers.get("content-length", 0)) if is_plain else 0
 
 
 async def gathered(chunks: AsyncIterator[bytes], size: int) -> AsyncGenerator[bytes]:

@@ -256,14 +256,13 @@ class AsyncIO:
         request = self.connection.addressed(request)
         if live:
             request = request | {"timeout": _while_it_lives(self.timeout)}
-        from ._incoming import gathered
+        from ._incoming import chunks_of, gathered
 
         async with _faults(self), self._client.stream(**request) as response:
             if not response.is_success:
                 await response.aread()
-            chunks = response.aiter_bytes()
-            if not live:
-                chunks = gathered(chunks, _ASYNC_CHUNK)
+            found = response.aiter_bytes() if live else chunks_of(response)
+            chunks = found if live else gathered(found, _ASYNC_CHUNK)
             try:
                 yield Incoming(_succeeded(response), chunks)
             finally:

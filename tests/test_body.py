@@ -6,7 +6,7 @@ import io
 import pytest
 
 from lunette._body import Body
-from lunette._digest import Crc32
+from lunette._digest import Xxh3
 
 DATA = bytes(range(100))
 
@@ -39,14 +39,14 @@ def test_parts_of_one_file_do_not_disturb_each_other() -> None:
 
 
 def test_each_byte_is_seen_where_it_is_and_digested_once() -> None:
-    digest, told = Crc32(10), list[int]()
+    digest, told = Xxh3(10), list[int]()
     body = Body(io.BytesIO(DATA), 20, start=10, seen=digest.see, told=told.append)
     body.read(15)
     body.tell_sent()
     body.skip(5)
     while body.read(4):
         body.tell_sent()
-    whole = Crc32()
+    whole = Xxh3()
     whole.see(0, DATA[10:30])
     assert str(digest) == str(whole)
     assert told == [25, 19, 23, 27, 30]

@@ -20,7 +20,7 @@ import httpx
 
 from .. import errors
 from .._answers import from_answer, from_transport
-from .._digest import Crc32, Digest
+from .._digest import Digest, Xxh3
 from .._io import IO, Request
 from .._retry import Resuming
 from . import check_plain, parsed
@@ -38,7 +38,7 @@ BeginAgain = Callable[[], Awaitable[None]]
 
 async def chunks(io: IO, sandbox_id: str, path: str) -> AsyncGenerator[bytes]:
     """Yield the bytes of a file; one that changes between two connections is an OSError."""
-    digest = Crc32()
+    digest = Xxh3()
     download = Download(io, sandbox_id, path)
     async with aclosing(download.chunks()) as found:
         async for chunk in found:

@@ -18,7 +18,7 @@ from attrs import frozen
 from .. import errors
 from .._answers import from_answer
 from .._body import Body
-from .._digest import Crc32
+from .._digest import Xxh3
 from .._io import IO, Request
 from . import _downloading, published
 from ._paths import RemotePath, remote_path
@@ -155,7 +155,7 @@ async def open_to_write(io: IO, sandbox_id: str, path: str, if_exists: IfExists)
         return _Whole(sandbox_id, path)
     session = Session(io, sandbox_id)
     try:
-        await session.begin({"path": path, "if_exists": if_exists, "digest": Crc32.algorithm})
+        await session.begin({"path": path, "if_exists": if_exists, "digest": Xxh3.algorithm})
     except BaseException as error:
         await session.abort(error)
         raise
@@ -165,7 +165,7 @@ async def open_to_write(io: IO, sandbox_id: str, path: str, if_exists: IfExists)
 class _Upload:
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._digest = Crc32()
+        self._digest = Xxh3()
 
     async def write(self, io: IO, data: bytes) -> None:
         begin = self._session.offset

@@ -18,7 +18,7 @@ from functools import partial
 from typing import Any, BinaryIO, Protocol, TypeAlias, cast
 
 from .._body import Body, Readable
-from .._digest import Crc32, Digest
+from .._digest import Digest, Xxh3
 from .._io import IO
 from .._progress import Advance
 
@@ -71,7 +71,7 @@ class Source(ABC):
         self.name = name
         self.size = size
         self.mode: str | None = None
-        self.digest: Digest = Crc32(start)
+        self.digest: Digest = Xxh3(start)
         self.report: Advance | None = None
         self._start = start
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol, TypeAlias
 from uuid import uuid4
 
-from .._digest import Crc32, Digest
+from .._digest import Digest, Xxh3
 
 __all__ = ["BinaryWriter", "LocalTarget", "Target", "is_named_as_directory", "target_of"]
 
@@ -82,7 +82,7 @@ class PathTarget(Target):
             file.truncate()
 
     def digest(self) -> Digest:
-        digest = Crc32()
+        digest = Xxh3()
         with self._working() as file:
             file.seek(0)
             while chunk := file.read(_READ):
@@ -150,7 +150,7 @@ class FileTarget(Target):
         self._file = file
         self._closes = closes
         self._start = _place(file)
-        self._digest = Crc32()
+        self._digest = Xxh3()
 
     def write(self, chunk: bytes) -> None:
         with _naming(self.name):
@@ -169,7 +169,7 @@ class FileTarget(Target):
             self._file.truncate()
         except OSError as error:
             raise changed from error
-        self._digest = Crc32()
+        self._digest = Xxh3()
 
     def digest(self) -> Digest:
         return self._digest

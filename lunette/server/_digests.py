@@ -8,10 +8,11 @@ import binascii
 import hashlib
 import os
 import re
-import zlib
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
+
+import xxhash
 
 from lunette.server._problems import Problem
 
@@ -33,18 +34,7 @@ class _Hash(Protocol):
     def digest(self) -> bytes: ...
 
 
-class _Crc32:
-    def __init__(self) -> None:
-        self._value = 0
-
-    def update(self, data: bytes | memoryview, /) -> None:
-        self._value = zlib.crc32(data, self._value)
-
-    def digest(self) -> bytes:
-        return self._value.to_bytes(4, "big")
-
-
-_NEW: dict[str, Callable[[], _Hash]] = {"sha-256": hashlib.sha256, "crc32": _Crc32}
+_NEW: dict[str, Callable[[], _Hash]] = {"sha-256": hashlib.sha256, "xxh3-64": xxhash.xxh3_64}
 
 
 class Digest:

@@ -8,7 +8,7 @@ import pytest
 
 from lunette import APIError, errors
 from lunette._answers import from_transport
-from lunette._digest import Crc32
+from lunette._digest import Xxh3
 from lunette._io import run
 from lunette._operations import _opening
 from lunette._operations._opening import PART, Readable
@@ -101,7 +101,7 @@ def test_a_file_is_written_by_an_upload(scripted: Any) -> None:
     run(writing.write(io, b"abc"))
     run(writing.write(io, b"de"))
     run(writing.commit(io))
-    digest = Crc32()
+    digest = Xxh3()
     digest.see(0, io.uploaded)
     assert io.uploaded == b"abcde"
     assert io.requests[3]["json"]["length"] == 5

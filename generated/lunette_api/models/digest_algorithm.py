@@ -2,8 +2,8 @@ from enum import StrEnum
 
 
 class DigestAlgorithm(StrEnum):
-    CRC32 = "crc32"
     SHA_256 = "sha-256"
+    XXH3_64 = "xxh3-64"
 
     def __str__(self) -> str:
         return str(self.value)

@@ -85,8 +85,8 @@ def sync_detailed(
     Args:
         sandbox_id (str):
         follow_symlinks (bool | Unset):  Default: True.
-        digest (DigestAlgorithm | Unset): `crc32` is that of zlib and gzip (ISO 3309), in four
-            bytes of which the highest comes first. It costs less than half
+        digest (DigestAlgorithm | Unset): `xxh3-64` is XXH3 of 64 bits without a seed, in its
+            canonical form: eight bytes, the highest first. It costs a tenth
             of `sha-256` and finds what goes wrong by accident; who fears that somebody changes what
             is sent needs TLS.
         path (str):
@@ -126,8 +126,8 @@ def sync(
     Args:
         sandbox_id (str):
         follow_symlinks (bool | Unset):  Default: True.
-        digest (DigestAlgorithm | Unset): `crc32` is that of zlib and gzip (ISO 3309), in four
-            bytes of which the highest comes first. It costs less than half
+        digest (DigestAlgorithm | Unset): `xxh3-64` is XXH3 of 64 bits without a seed, in its
+            canonical form: eight bytes, the highest first. It costs a tenth
             of `sha-256` and finds what goes wrong by accident; who fears that somebody changes what
             is sent needs TLS.
         path (str):
@@ -162,8 +162,8 @@ async def asyncio_detailed(
     Args:
         sandbox_id (str):
         follow_symlinks (bool | Unset):  Default: True.
-        digest (DigestAlgorithm | Unset): `crc32` is that of zlib and gzip (ISO 3309), in four
-            bytes of which the highest comes first. It costs less than half
+        digest (DigestAlgorithm | Unset): `xxh3-64` is XXH3 of 64 bits without a seed, in its
+            canonical form: eight bytes, the highest first. It costs a tenth
             of `sha-256` and finds what goes wrong by accident; who fears that somebody changes what
             is sent needs TLS.
         path (str):
@@ -201,8 +201,8 @@ async def asyncio(
     Args:
         sandbox_id (str):
         follow_symlinks (bool | Unset):  Default: True.
-        digest (DigestAlgorithm | Unset): `crc32` is that of zlib and gzip (ISO 3309), in four
-            bytes of which the highest comes first. It costs less than half
+        digest (DigestAlgorithm | Unset): `xxh3-64` is XXH3 of 64 bits without a seed, in its
+            canonical form: eight bytes, the highest first. It costs a tenth
             of `sha-256` and finds what goes wrong by accident; who fears that somebody changes what
             is sent needs TLS.
         path (str):
