@@ -10,6 +10,7 @@ from .exec_request import ExecRequest
 from .exec_request_env import ExecRequestEnv
 from .exec_request_input_encoding import ExecRequestInputEncoding
 from .exec_response import ExecResponse
+from .extend_request import ExtendRequest
 from .file_content import FileContent
 from .file_content_encoding import FileContentEncoding
 from .file_info import FileInfo
@@ -20,6 +21,7 @@ from .image import Image
 from .image_list import ImageList
 from .image_state import ImageState
 from .input_accepted import InputAccepted
+from .lifetimes import Lifetimes
 from .limits import Limits
 from .move_request import MoveRequest
 from .output_event import OutputEvent
@@ -36,6 +38,7 @@ from .sandbox_info_labels import SandboxInfoLabels
 from .sandbox_info_service import SandboxInfoService
 from .sandbox_list import SandboxList
 from .sandbox_state import SandboxState
+from .sandbox_stats import SandboxStats
 from .service import Service
 from .service_deploy import ServiceDeploy
 from .service_deploy_resources import ServiceDeployResources
@@ -75,6 +78,7 @@ __all__ = (
     "ExecRequestEnv",
     "ExecRequestInputEncoding",
     "ExecResponse",
+    "ExtendRequest",
     "FileContent",
     "FileContentEncoding",
     "FileInfo",
@@ -85,6 +89,7 @@ __all__ = (
     "ImageList",
     "ImageState",
     "InputAccepted",
+    "Lifetimes",
     "Limits",
     "MoveRequest",
     "OutputEvent",
@@ -101,6 +106,7 @@ __all__ = (
     "SandboxInfoService",
     "SandboxList",
     "SandboxState",
+    "SandboxStats",
     "Service",
     "ServiceDeploy",
     "ServiceDeployResources",

@@ -12,6 +12,7 @@ from ..types import UNSET, Unset
 from typing import cast
 
 if TYPE_CHECKING:
+    from ..models.lifetimes import Lifetimes
     from ..models.limits import Limits
 
 
@@ -33,6 +34,10 @@ class Capabilities:
         platform (str | Unset): Of the images that run here.
         service_keys (list[str] | Unset): The Compose keys that the engine supports.
         network_modes (list[str] | Unset):
+        enforces (list[str] | Unset): Limits of a sandbox that the engine enforces; what is missing is refused, or not
+            kept where the server was told to allow that.
+        limits_by (str | Unset): What enforces memory and processors.
+        lifetimes (Lifetimes | Unset): In seconds; what is left out is without end.
     """
 
     name: str
@@ -46,9 +51,13 @@ class Capabilities:
     platform: str | Unset = UNSET
     service_keys: list[str] | Unset = UNSET
     network_modes: list[str] | Unset = UNSET
+    enforces: list[str] | Unset = UNSET
+    limits_by: str | Unset = UNSET
+    lifetimes: Lifetimes | Unset = UNSET
     additional_properties: dict[str, Any] = _attrs_field(init=False, factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
+        from ..models.lifetimes import Lifetimes  # noqa: PLC0415
         from ..models.limits import Limits  # noqa: PLC0415
 
         name = self.name
@@ -79,6 +88,16 @@ class Capabilities:
         if not isinstance(self.network_modes, Unset):
             network_modes = self.network_modes
 
+        enforces: list[str] | Unset = UNSET
+        if not isinstance(self.enforces, Unset):
+            enforces = self.enforces
+
+        limits_by = self.limits_by
+
+        lifetimes: dict[str, Any] | Unset = UNSET
+        if not isinstance(self.lifetimes, Unset):
+            lifetimes = self.lifetimes.to_dict()
+
         field_dict: dict[str, Any] = {}
         field_dict.update(self.additional_properties)
         field_dict.update(
@@ -101,11 +120,18 @@ class Capabilities:
             field_dict["service_keys"] = service_keys
         if network_modes is not UNSET:
             field_dict["network_modes"] = network_modes
+        if enforces is not UNSET:
+            field_dict["enforces"] = enforces
+        if limits_by is not UNSET:
+            field_dict["limits_by"] = limits_by
+        if lifetimes is not UNSET:
+            field_dict["lifetimes"] = lifetimes
 
         return field_dict
 
     @classmethod
     def from_dict(cls: type[T], src_dict: Mapping[str, Any]) -> T:
+        from ..models.lifetimes import Lifetimes  # noqa: PLC0415
         from ..models.limits import Limits  # noqa: PLC0415
 
         d = dict(src_dict)
@@ -131,6 +157,17 @@ class Capabilities:
 
         network_modes = cast(list[str], d.pop("network_modes", UNSET))
 
+        enforces = cast(list[str], d.pop("enforces", UNSET))
+
+        limits_by = d.pop("limits_by", UNSET)
+
+        _lifetimes = d.pop("lifetimes", UNSET)
+        lifetimes: Lifetimes | Unset
+        if isinstance(_lifetimes, Unset):
+            lifetimes = UNSET
+        else:
+            lifetimes = Lifetimes.from_dict(_lifetimes)
+
         capabilities = cls(
             name=name,
             version=version,
@@ -143,6 +180,9 @@ class Capabilities:
             platform=platform,
             service_keys=service_keys,
             network_modes=network_modes,
+            enforces=enforces,
+            limits_by=limits_by,
+            lifetimes=lifetimes,
         )
 
         capabilities.additional_properties = d

@@ -8,6 +8,7 @@ from attrs import field as _attrs_field
 
 from ..types import UNSET, Unset
 
+from ..types import UNSET, Unset
 from typing import cast
 
 if TYPE_CHECKING:
@@ -30,14 +31,22 @@ class CreateSandbox:
 
             Sizes are bytes, or a string with one of Docker's units, all powers of 1,024: `b`, `k`, `m`, `g`, `t`, each
             also with a `b` or `ib` after it.
+        ttl (float | Unset):
+        idle_timeout (float | Unset):
     """
 
     service: Service
+    ttl: float | Unset = UNSET
+    idle_timeout: float | Unset = UNSET
 
     def to_dict(self) -> dict[str, Any]:
         from ..models.service import Service  # noqa: PLC0415
 
         service = self.service.to_dict()
+
+        ttl = self.ttl
+
+        idle_timeout = self.idle_timeout
 
         field_dict: dict[str, Any] = {}
 
@@ -46,6 +55,10 @@ class CreateSandbox:
                 "service": service,
             }
         )
+        if ttl is not UNSET:
+            field_dict["ttl"] = ttl
+        if idle_timeout is not UNSET:
+            field_dict["idle_timeout"] = idle_timeout
 
         return field_dict
 
@@ -56,8 +69,14 @@ class CreateSandbox:
         d = dict(src_dict)
         service = Service.from_dict(d.pop("service"))
 
+        ttl = d.pop("ttl", UNSET)
+
+        idle_timeout = d.pop("idle_timeout", UNSET)
+
         create_sandbox = cls(
             service=service,
+            ttl=ttl,
+            idle_timeout=idle_timeout,
         )
 
         return create_sandbox

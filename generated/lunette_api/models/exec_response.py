@@ -25,6 +25,8 @@ class ExecResponse:
         stderr_base64 (str | Unset): The exact bytes, only where they are not valid UTF-8.
         signal (int | Unset): The signal that ended the command, if one did.
         timed_out (bool | Unset):  Default: False.
+        out_of_memory (bool | Unset): Whether it was ended by a signal since the sandbox had no memory left. Default:
+            False.
         truncated (int | Unset): Bytes of both streams that were left out. Default: 0.
         duration (float | Unset): Seconds from the command's start to its end.
     """
@@ -36,6 +38,7 @@ class ExecResponse:
     stderr_base64: str | Unset = UNSET
     signal: int | Unset = UNSET
     timed_out: bool | Unset = False
+    out_of_memory: bool | Unset = False
     truncated: int | Unset = 0
     duration: float | Unset = UNSET
     additional_properties: dict[str, Any] = _attrs_field(init=False, factory=dict)
@@ -54,6 +57,8 @@ class ExecResponse:
         signal = self.signal
 
         timed_out = self.timed_out
+
+        out_of_memory = self.out_of_memory
 
         truncated = self.truncated
 
@@ -76,6 +81,8 @@ class ExecResponse:
             field_dict["signal"] = signal
         if timed_out is not UNSET:
             field_dict["timed_out"] = timed_out
+        if out_of_memory is not UNSET:
+            field_dict["out_of_memory"] = out_of_memory
         if truncated is not UNSET:
             field_dict["truncated"] = truncated
         if duration is not UNSET:
@@ -100,6 +107,8 @@ class ExecResponse:
 
         timed_out = d.pop("timed_out", UNSET)
 
+        out_of_memory = d.pop("out_of_memory", UNSET)
+
         truncated = d.pop("truncated", UNSET)
 
         duration = d.pop("duration", UNSET)
@@ -112,6 +121,7 @@ class ExecResponse:
             stderr_base64=stderr_base64,
             signal=signal,
             timed_out=timed_out,
+            out_of_memory=out_of_memory,
             truncated=truncated,
             duration=duration,
         )

@@ -34,6 +34,8 @@ class Limits:
         tmp (int | Unset): The size of `/tmp`, and of a `tmpfs` without one, in bytes.
         shm (int | Unset): The size of `/dev/shm` without `shm_size`, in bytes.
         processes (int | Unset): Processes and threads of a sandbox, and the largest `pids_limit`.
+        memory (int | Unset): The memory of a sandbox without `mem_limit`, in bytes.
+        cpus (float | Unset): The processors of a sandbox without `cpus`.
         image (int | Unset): The largest image, unpacked, in bytes.
         image_files (int | Unset): The most files of an image.
         starting_commands (int | Unset): Commands that are started at the same time.
@@ -56,6 +58,8 @@ class Limits:
     tmp: int | Unset = UNSET
     shm: int | Unset = UNSET
     processes: int | Unset = UNSET
+    memory: int | Unset = UNSET
+    cpus: float | Unset = UNSET
     image: int | Unset = UNSET
     image_files: int | Unset = UNSET
     starting_commands: int | Unset = UNSET
@@ -94,6 +98,10 @@ class Limits:
         shm = self.shm
 
         processes = self.processes
+
+        memory = self.memory
+
+        cpus = self.cpus
 
         image = self.image
 
@@ -138,6 +146,10 @@ class Limits:
             field_dict["shm"] = shm
         if processes is not UNSET:
             field_dict["processes"] = processes
+        if memory is not UNSET:
+            field_dict["memory"] = memory
+        if cpus is not UNSET:
+            field_dict["cpus"] = cpus
         if image is not UNSET:
             field_dict["image"] = image
         if image_files is not UNSET:
@@ -184,6 +196,10 @@ class Limits:
 
         processes = d.pop("processes", UNSET)
 
+        memory = d.pop("memory", UNSET)
+
+        cpus = d.pop("cpus", UNSET)
+
         image = d.pop("image", UNSET)
 
         image_files = d.pop("image_files", UNSET)
@@ -209,6 +225,8 @@ class Limits:
             tmp=tmp,
             shm=shm,
             processes=processes,
+            memory=memory,
+            cpus=cpus,
             image=image,
             image_files=image_files,
             starting_commands=starting_commands,

@@ -38,6 +38,8 @@ class SandboxInfo:
         reason (str | Unset): Why it is not running, in words.
         progress (Progress | Unset): How far the image is that a sandbox waits for; only while it is pulled or unpacked.
         exit_code (int | Unset): The exit code of the service's own command, once it has ended.
+        expires_at (datetime.datetime | Unset): When it will be destroyed, if nobody uses or extends it; left out if
+            never.
     """
 
     sandbox_id: str
@@ -49,6 +51,7 @@ class SandboxInfo:
     reason: str | Unset = UNSET
     progress: Progress | Unset = UNSET
     exit_code: int | Unset = UNSET
+    expires_at: datetime.datetime | Unset = UNSET
     additional_properties: dict[str, Any] = _attrs_field(init=False, factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
@@ -76,6 +79,10 @@ class SandboxInfo:
 
         exit_code = self.exit_code
 
+        expires_at: str | Unset = UNSET
+        if not isinstance(self.expires_at, Unset):
+            expires_at = self.expires_at.isoformat()
+
         field_dict: dict[str, Any] = {}
         field_dict.update(self.additional_properties)
         field_dict.update(
@@ -94,6 +101,8 @@ class SandboxInfo:
             field_dict["progress"] = progress
         if exit_code is not UNSET:
             field_dict["exit_code"] = exit_code
+        if expires_at is not UNSET:
+            field_dict["expires_at"] = expires_at
 
         return field_dict
 
@@ -127,6 +136,13 @@ class SandboxInfo:
 
         exit_code = d.pop("exit_code", UNSET)
 
+        _expires_at = d.pop("expires_at", UNSET)
+        expires_at: datetime.datetime | Unset
+        if isinstance(_expires_at, Unset):
+            expires_at = UNSET
+        else:
+            expires_at = datetime.datetime.fromisoformat(_expires_at)
+
         sandbox_info = cls(
             sandbox_id=sandbox_id,
             state=state,
@@ -137,6 +153,7 @@ class SandboxInfo:
             reason=reason,
             progress=progress,
             exit_code=exit_code,
+            expires_at=expires_at,
         )
 
         sandbox_info.additional_properties = d

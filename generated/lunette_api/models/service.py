@@ -59,7 +59,9 @@ class Service:
                 each time, `never` takes what is there.
             platform (str | Unset): `os[/arch[/variant]]`; only that of the machine is supported.
             mem_limit (int | str | Unset): Bytes, or a string with a unit of Docker's.
-            cpus (float | str | Unset): Processors, such as 0.5.
+            cpus (float | str | Unset): Processors, such as 0.5. Where the engine cannot enforce it (`enforces` of `GET
+                /capabilities`) it is `422
+                not_supported`.
             pids_limit (int | str | Unset): Processes and threads, 5 to 4,096, the four of the sandbox itself included.
                 Default 4,096.
             deploy (ServiceDeploy | Unset): `resources.limits` with `memory`, `cpus` and `pids`, as the keys of their own.
