@@ -32,6 +32,7 @@ def main() -> None:
         (streams.first_byte, 300),
         (streams.throughput, 5),
         (transfers.files, 5),
+        (transfers.digests, 5),
         (transfers.directories, 10),
         (transfers.held_up, 200),
     )

@@ -18,8 +18,12 @@ from attrs import frozen
 from measuring import Baseline, Measure, Row, in_turns, timed
 
 from lunette import LunetteClient, Sandbox
+from lunette._digest import Digest
+from lunette._io import IO
+from lunette._operations._sources import opened
+from lunette._operations._uploading import Session
 
-__all__ = ["directories", "files", "held_up"]
+__all__ = ["digests", "directories", "files", "held_up"]
 
 _HOST = {"image": "host"}
 _GIB = 1 << 30
@@ -28,6 +32,10 @@ _MOST_MEMORY = 16 * 1024
 _MOVE_ON = """
 import sys
 from lunette import LunetteClient, Sandbox
+from lunette._digest import Digest
+from lunette._io import IO
+from lunette._operations._sources import opened
+from lunette._operations._uploading import Session
 url, sandbox_id, tree = sys.argv[1:]
 with LunetteClient(base_url=url) as client:
     sandbox = Sandbox(client, sandbox_id)
@@ -74,6 +82,44 @@ def files(rounds: int) -> Iterator[Row | str]:
             for direction, verbs in (("up", up), ("down", down)):
                 yield from _against_curl(f"1 GiB {direction}, {kind}", verbs, rounds)
                 yield from _memory(f"1 GiB {direction}, {kind}", verbs, server.pid)
+
+
+def digests(rounds: int) -> Iterator[Row]:
+    """Send 1 GiB with a digest, as always, and without one."""
+    with _world("Unix socket") as (_, sandbox, directory):
+        source = str(directory / "source")
+        _fill(Path(source))
+        verbs: Verbs = {
+            "on": partial(sandbox.upload, source, _REMOTE),
+            "off": partial(sandbox._link.run, _unseen, sandbox.sandbox_id, source),
+        }
+        measures: dict[str, Measure] = {name: timed(verb) for name, verb in verbs.items()}
+        times = in_turns(measures, rounds=rounds, warm_up=1)
+    off = Baseline("digest off", times["off"])
+    yield Row("1 GiB up, digest on", times["on"], off, most_ratio=1.25)
+
+
+class _Unseeing(Digest):
+    """Costs nothing."""
+
+    def see(self, at: int, chunk: bytes) -> None:
+        self.size = at + len(chunk)
+
+    def _update(self, data: memoryview) -> None: ...
+
+    def _value(self) -> bytes:
+        return b""
+
+
+async def _unseen(io: IO, sandbox_id: str, path: str) -> None:
+    source = opened(path)
+    source.digest = _Unseeing()
+    session = Session(io, sandbox_id)
+    await session.begin({"path": _REMOTE})
+    async for piece in source.pieces(io):
+        await session.append(piece)
+    await session.commit()
+    source.close()
 
 
 def directories(rounds: int) -> Iterator[Row]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
-from typing import cast
 
 import httpcore
 import httpx
@@ -21,20 +19,23 @@ _ERRORS: dict[type[Exception], type[httpx.RequestError]] = {
 }
 
 
-async def chunks_of(response: httpx.Response) -> AsyncGenerator[bytes]:
-    """Yield the body as it comes; what is large without httpcore, which reads 64 KiB at a time."""
+async def chunks_of(
+    response: httpx.Response, chunks: AsyncIterator[bytes]
+) -> AsyncGenerator[bytes]:
+    """Yield its *chunks*; of what is large only the first, and the rest without httpcore, which
+    reads 64 KiB at a time.
+    """
     left = _plain_size(response)
     stream = response.extensions.get("network_stream")
-    async with aclosing(cast("AsyncGenerator[bytes]", response.aiter_bytes())) as chunks:
-        async for chunk in chunks:
-            yield chunk
-            left -= len(chunk)
-            if left >= _LARGE and stream is not None:
-                break  # httpcore holds nothing of it back, and has no part in the rest
-        else:
-            return
-        async for chunk in _direct(response, stream, left):
-            yield chunk
+    async for chunk in chunks:
+        yield chunk
+        left -= len(chunk)
+        if left >= _LARGE and stream is not None:
+            break  # httpcore holds nothing back, and its generators must not be closed before
+    else:
+        return
+    async for chunk in _direct(response, stream, left):
+        yield chunk
 
 
 async def _direct(

@@ -261,12 +261,13 @@ class AsyncIO:
         async with _faults(self), self._client.stream(**request) as response:
             if not response.is_success:
                 await response.aread()
-            found = response.aiter_bytes() if live else chunks_of(response)
-            chunks = found if live else gathered(found, _ASYNC_CHUNK)
+            found = chunks = response.aiter_bytes()
+            if not live:
+                chunks = gathered(chunks_of(response, found), _ASYNC_CHUNK)
             try:
                 yield Incoming(_succeeded(response), chunks)
             finally:
-                await _finish(response, chunks)
+                await _finish(response, chunks, found)
 
     async def sleep(self, seconds: float) -> None:
         import anyio  # with asyncio a tenth of the import of httpx, and not needed to block
@@ -371,10 +372,12 @@ class _NeverWaits(Generic[T]):
         raise StopAsyncIteration
 
 
-async def _finish(response: httpx.Response, chunks: AsyncIterator[bytes]) -> None:
-    """Close *response*, and end the generators under *chunks*: trio warns of what is left."""
+async def _finish(response: httpx.Response, *generators: AsyncIterator[bytes]) -> None:
+    """Close *response*, and end its *generators* and those below: trio warns of what is left."""
     await response.aclose()
-    if in_trio():
+    if not in_trio():
+        return
+    for chunks in generators:
         with suppress(Exception):  # each of them ends by the error that nothing more can be read
             async for _ in chunks:
                 pass

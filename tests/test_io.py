@@ -133,7 +133,7 @@ def test_a_stream_of_an_error_is_that_error() -> None:
 
 
 def pieces() -> Any:
-    yield from [b"a", b"b" * 300_000, b"c"]
+    yield from [b"a", b"b" * 1_100_000, b"c"]
 
 
 async def sizes(io: Any, live: bool) -> list[int]:
@@ -153,9 +153,9 @@ def test_a_live_stream_is_handed_out_as_it_comes() -> None:
     def async_handler(request: httpx.Request) -> httpx.Response:
         return httpx.Response(200, content=slowly())
 
-    assert run(sizes(over(handler), True)) == [1, 300_000, 1]
-    assert asyncio.run(sizes(async_over(async_handler), True)) == [1, 300_000, 1]
-    assert asyncio.run(sizes(async_over(async_handler), False)) == [300_001, 1]
+    assert run(sizes(over(handler), True)) == [1, 1_100_000, 1]
+    assert asyncio.run(sizes(async_over(async_handler), True)) == [1, 1_100_000, 1]
+    assert asyncio.run(sizes(async_over(async_handler), False)) == [1_100_001, 1]
 
 
 def test_a_live_stream_may_be_silent_for_a_while() -> None:

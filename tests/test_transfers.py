@@ -223,7 +223,7 @@ def test_progress_is_told_in_the_world_of_the_caller(perform: Perform, tmp_path:
             told.append((done, total))
 
         async with made(client) as sandbox:
-            size = 3 * MIB
+            size = 9 * MIB
             calls: list[Callable[[], Any]] = [
                 lambda: sandbox.upload(b"x" * size, "a", progress=tell),
                 lambda: sandbox.download("a", tmp_path / "a", progress=tell),

@@ -23,6 +23,7 @@ from .settings import CUTS, SECONDS, SEED, WORLDS, TimeBox
 from .test_storms import Storm
 
 RATE = 0.6
+PLACES = (b"/files?", b"/uploads/", b"/archives/")
 MIB = 1 << 20
 SMALL = 60_000
 # What the kernels hold of a connection is lost with it.
@@ -32,7 +33,7 @@ MOST_SENT_AGAIN = 0.05
 def draw(chance: random.Random, head: bytes) -> Plan | None:
     """Cut requests about files, mostly in their bodies, and end some answers early."""
     line = head.partition(b"\r\n")[0]
-    if not any(part in line for part in (b"/files?", b"/uploads/")) or chance.random() >= RATE:
+    if not any(part in line for part in PLACES) or chance.random() >= RATE:
         return None
     if line.startswith(b"GET") and chance.random() < 0.2:
         return Plan(kind="truncate", part="body", fraction=chance.random())
@@ -124,8 +125,45 @@ def test_in_a_storm_files_are_whole(
     up, down = sum(files.up for files in workers), sum(files.down for files in workers)
     again = (proxy.passed["request"] - up, proxy.passed["answer"] - down)
     report(f"{up} bytes up and {down} down, {again} of them again, {proxy}")
-    assert proxy.cuts >= storm.cuts // 10
-    assert sum(again) < MOST_SENT_AGAIN * (up + down) + 8 * MIB
+    # A slow machine has not the time for all.
+    assert proxy.cuts >= storm.cuts // 3
+    assert sum(again) < MOST_SENT_AGAIN * (up + down)
+
+
+def plant(root: Path, chance: random.Random) -> dict[str, bytes]:
+    """Make a directory, and return what is in its files."""
+    sizes = [0, 100, SMALL, 9 * MIB, *(chance.randrange(10_000) for _ in range(50))]
+    made = {f"{n % 7}/é {n}": chance.randbytes(size) for n, size in enumerate(sizes)}
+    for name, data in made.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(data)
+    return made
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_in_a_storm_directories_are_whole(
+    world: str, server: Server, time_box: TimeBox, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    chance = random.Random(f"{SEED}/directories {world}")
+    made = plant(tmp_path / "here", chance)
+
+    async def work(client: Any) -> None:
+        inside = client.sandbox(sandbox.sandbox_id)
+        number = 0
+        while not storm.over or not number:
+            number += 1
+            there, back = f"{world}{number}", tmp_path / f"back{number}"
+            await inside.upload(tmp_path / "here", there)
+            await inside.download(there, back)
+            files = (path for path in back.rglob("*") if path.is_file())
+            assert {str(path.relative_to(back)): path.read_bytes() for path in files} == made
+            await inside.files.remove(there, recursive=True)
+            await inside.files.list(".")
+
+    with FaultProxy(server.url, seed=SEED, draw=draw) as proxy:
+        storm = Storm(proxy, CUTS // 40, time_box.until(0.1))
+        perform(world, proxy.url, work)
+    assert proxy.cuts
 
 
 @pytest.mark.parametrize("world", WORLDS)

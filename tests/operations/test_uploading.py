@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
+import xxhash
 
 from lunette import RetryPolicy, errors
 from lunette._answers import from_transport
@@ -44,6 +45,10 @@ def upload(io: Any, source: Any, path: str = "/w/a", **options: Any) -> None:
 
 
 def digest(data: bytes) -> str:
+    return f"xxh3-64=:{base64.b64encode(xxhash.xxh3_64(data).digest()).decode()}:"
+
+
+def sha256(data: bytes) -> str:
     return f"sha-256=:{base64.b64encode(hashlib.sha256(data).digest()).decode()}:"
 
 
@@ -68,7 +73,7 @@ def test_a_small_file_is_one_request_with_its_length_and_digest(
     assert (request["method"], request["url"]) == ("put", "/sandboxes/s1/files")
     assert request["params"] == {"path": "/w/a b"}
     assert request["headers"]["Content-Length"] == "10"
-    assert request["headers"]["Repr-Digest"] == digest(b"0123456789")
+    assert request["headers"]["Repr-Digest"] == sha256(b"0123456789")
     assert "content" not in request
 
 
@@ -81,7 +86,7 @@ def test_a_large_one_is_an_upload(scripted: Any, tmp_path: Path) -> None:
 
     assert io.bodies == [b"", DATA, b""]
     begin, patch, commit = io.requests
-    assert begin["json"] == {"path": "/w/a", "mode": "0755", "digest": "sha-256"}
+    assert begin["json"] == {"path": "/w/a", "mode": "0755", "digest": "xxh3-64"}
     assert (patch["method"], patch["params"]) == ("patch", {"offset": 0})
     assert patch["headers"]["Content-Length"] == str(len(DATA))
     assert commit["url"] == f"{begin['url']}/commit"
@@ -327,4 +332,4 @@ def test_pieces_of_a_stream_are_bounded(scripted: Any, monkeypatch: pytest.Monke
     run(send(io, "s1", {"path": "/w/t", "format": "tar"}, opened(items)))
     assert [len(body) for body in io.bodies] == [0, *sizes, 0]
     assert io.uploaded == DATA
-    assert io.requests[0]["json"] == {"path": "/w/t", "format": "tar", "digest": "sha-256"}
+    assert io.requests[0]["json"] == {"path": "/w/t", "format": "tar", "digest": "xxh3-64"}
