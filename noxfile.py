@@ -41,7 +41,7 @@ NOT_IN_THE_MIDDLE = ("tests/archive", "tests/operations", "tests/server")
 # Tests bend what they test; tests/typing is wrong on purpose, and checked by pytest.
 TESTS_OF_TYPES = (
     *("--explicit-package-bases", "--implicit-reexport", "--no-warn-return-any"),
-    *("--exclude", "^tests/(fuzz|isolation|typing)/"),
+    *("--exclude", "^tests/(chaos|fuzz|isolation|typing)/"),
 )
 
 # Where pyenv's shims refuse, its Pythons are found all the same.
@@ -59,7 +59,7 @@ nox.options.reuse_existing_virtualenvs = True
 # CI runs two side by side: the longest begin early.
 nox.options.sessions = [
     *("contract", "lint", f"tests-{FULL}", "engines", "types"),
-    *(*(f"tests-{version}" for version in OTHERS), "fuzz", "walls"),
+    *(*(f"tests-{version}" for version in OTHERS), "fuzz", "walls", "chaos"),
 ]
 nox.options.download_python = "never"
 # Debian has one Python: the sessions of the others say that they were skipped.
@@ -120,6 +120,7 @@ def types(session: nox.Session) -> None:
     session.run("mypy")
     session.run("mypy", "noxfile.py", "benchmarks")
     session.run("mypy", "tests/fuzz")
+    session.run("mypy", "tests/chaos")
     session.run("mypy", *TESTS_OF_TYPES, "tests")
     session.run("pyright", "lunette", "noxfile.py", "benchmarks")
 
@@ -152,6 +153,20 @@ def fuzz(session: nox.Session) -> None:
     _install(session, ".[all]", "fuzz")
     # A directory, as for `bench`.
     session.run("python", "tests/fuzz", *session.posargs)
+
+
+@nox.session(python=FULL, allow_parallel=False)
+def chaos(session: nox.Session) -> None:
+    """Kill and stop all that runs at random points, `-- --rounds 5000 --seconds 3600`."""
+    _install(session, ".[all]")
+    session.run("python", "tests/chaos", *session.posargs)
+
+
+@nox.session(python=FULL, allow_parallel=False)
+def soak(session: nox.Session) -> None:
+    """Work for 20 minutes, or `-- --seconds N`, and see that the server does not grow."""
+    _install(session, ".[all]")
+    session.run("python", "tests/chaos/soak.py", *session.posargs)
 
 
 @nox.session

@@ -10,6 +10,7 @@ import platform
 import sys
 from collections.abc import Iterator
 
+import crowd
 import images
 import load
 import rows
@@ -35,6 +36,7 @@ def main() -> None:
         (transfers.digests, 5),
         (transfers.directories, 10),
         (transfers.held_up, 200),
+        (crowd.crowd, 300),
     )
     for group, rounds in groups:
         for row in group(max(4, rounds // share)):

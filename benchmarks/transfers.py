@@ -23,7 +23,7 @@ from lunette._io import IO
 from lunette._operations._sources import opened
 from lunette._operations._uploading import Session
 
-__all__ = ["digests", "directories", "files", "held_up"]
+__all__ = ["digests", "directories", "files", "held_up", "serving"]
 
 _HOST = {"image": "host"}
 _GIB = 1 << 30
@@ -48,7 +48,7 @@ Verbs = Mapping[str, Callable[[], object]]
 
 
 @frozen
-class _Server:
+class Server:
     """A `lunette serve` of our own, and what curl has to say to it."""
 
     base_url: str
@@ -188,7 +188,7 @@ def _peak(pid: int, *, anew: bool = False) -> int:
 
 
 @contextmanager
-def _world(kind: str) -> Generator[tuple[_Server, Sandbox, Path]]:
+def _world(kind: str) -> Generator[tuple[Server, Sandbox, Path]]:
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         server = stack.enter_context(_serving(kind, directory))
@@ -197,7 +197,14 @@ def _world(kind: str) -> Generator[tuple[_Server, Sandbox, Path]]:
 
 
 @contextmanager
-def _serving(kind: str, directory: Path) -> Generator[_Server]:
+def serving(kind: str) -> Generator[Server]:
+    """Have a server of its own, over TCP or over a Unix socket."""
+    with tempfile.TemporaryDirectory() as directory, _serving(kind, Path(directory)) as server:
+        yield server
+
+
+@contextmanager
+def _serving(kind: str, directory: Path) -> Generator[Server]:
     where = ["--port", "0"] if kind == "TCP" else ["--uds", str(directory / "sock")]
     main = "from lunette.cli import main; main()"
     state = ["--state", str(directory / "state")]
@@ -209,7 +216,7 @@ def _serving(kind: str, directory: Path) -> Generator[_Server]:
             assert process.stdout is not None
             said = [process.stdout.readline() for _ in range(2 if kind == "TCP" else 1)]
             values = [line.strip().partition("=")[2] for line in said]
-            yield _Server(values[0], values[1] if kind == "TCP" else None, process.pid)
+            yield Server(values[0], values[1] if kind == "TCP" else None, process.pid)
         finally:
             process.terminate()
 

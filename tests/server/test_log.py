@@ -108,21 +108,21 @@ def test_little_stays_in_memory(tmp_path: Path) -> None:
     _run(body())
 
 
-def test_a_million_writes_of_a_byte_take_little(tmp_path: Path) -> None:
+def test_many_writes_of_a_byte_take_little(tmp_path: Path) -> None:
     async def body() -> None:
         log = Log(tmp_path)
-        for number in range(1_000_000):
+        for number in range(250_000):
             log.write(1 if number % 2 else 2, b"%c" % (number % 251))
             if log._memory > 2 << 20:
                 await log.room()
-        assert log.end == 1_000_000
-        assert log.size < 6_000_000
+        assert log.end == 250_000
+        assert log.size < 1_500_000
         streams = {1: b"", 2: b""}
         for piece in await _all(log):
             assert not isinstance(piece, Gap)
             streams[piece[0]] += piece[1]
-        assert streams[1] == bytes(n % 251 for n in range(1, 1_000_000, 2))
-        assert streams[2] == bytes(n % 251 for n in range(0, 1_000_000, 2))
+        assert streams[1] == bytes(n % 251 for n in range(1, 250_000, 2))
+        assert streams[2] == bytes(n % 251 for n in range(0, 250_000, 2))
 
     _run(body())
 
