@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
-from ._table import moment, print_table
+from ._table import amount, moment, print_table
 
 if TYPE_CHECKING:
     import typer
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 __all__ = ["images_application", "shows_progress"]
 
-_UNITS = ("B", "kB", "MB", "GB", "TB")
 _HEAD = ("REFERENCE", "IMAGE ID", "SIZE", "UNPACKED", "PULLED (UTC)")
 
 
@@ -90,13 +89,5 @@ def _list(found: "list[ImageInfo]", *, quiet: bool) -> None:
 
 def _row(image: "ImageInfo") -> tuple[str, ...]:
     short = image.image_id.removeprefix("sha256:")[:12]
-    sizes = _size(image.size), _size(image.unpacked)
+    sizes = amount(image.size), amount(image.unpacked)
     return image.reference, short, *sizes, moment(image.pulled_at)
-
-
-def _size(amount: float) -> str:
-    for unit in _UNITS[:-1]:
-        if amount < 1000:
-            return f"{amount:.3g} {unit}"
-        amount /= 1000
-    return f"{amount:.3g} {_UNITS[-1]}"

@@ -197,6 +197,19 @@ class Connection:
         """Return the world of the event loop that runs, over this connection."""
         return Retrying(AsyncIO(await self._here().waiting(), self), self.policy)
 
+    def anew(self, timeout: float) -> Connection:
+        """Return another way to this server, for what is left to do when this one is closed."""
+        connection = Connection(
+            self.base_url,
+            api_key=self._api_key,
+            timeout=timeout,
+            server=self._server,
+            retry=RetryPolicy(attempts=1),
+            transport=self._transport,
+        )
+        connection.profile = self.profile
+        return connection
+
     def spare_client(self) -> httpx.Client:
         """Return a client of the caller's own, for what is left to do when this is closed."""
         return self._here().new_client()
@@ -220,11 +233,21 @@ class Connection:
         reason = self._server.failure() or "the embedded server ended"
         return from_transport(error, errors.SandboxLostError, reason)
 
+    @property
+    def place(self) -> tuple[str, str | None]:
+        """Which server it is of, and as whom."""
+        return self.base_url, self._api_key
+
+    @property
+    def shown_url(self) -> str:
+        """Where it is, without what opens the server, if that is in it."""
+        return _shown(self.base_url)
+
     def _sentence(self, error: httpx.RequestError) -> str:
         """Say what *error* is, and where nobody answered."""
         if not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
             return str(error)
-        return f"no connection to {_shown(self.base_url)}: {str(error) or type(error).__name__}"
+        return f"no connection to {self.shown_url}: {str(error) or type(error).__name__}"
 
     def close(self) -> None:
         """Close what this process opened for blocking use."""

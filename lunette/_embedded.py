@@ -278,7 +278,13 @@ def _remove(directory: Path) -> None:
 
 
 def _stop_at_exit() -> None:
-    if _current is not None:
+    if _current is None:
+        return
+    from ._leftovers import clean_up
+
+    try:
+        clean_up()  # which asks the server what is left there
+    finally:
         _current.stop()
 
 

@@ -8,10 +8,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, TypeVar
 
-__all__ = ["current_loop", "in_trio", "off_loop", "warn_awaited", "warn_blocking"]
+__all__ = ["current_loop", "in_trio", "off_loop", "users_line", "warn_awaited", "warn_blocking"]
 
 T = TypeVar("T")
 
+# What runs a user's code, and is no line of the user's.
+_RUNNERS = {"anyio", "asyncio", "concurrent", "trio"}
 # Whose functions are called by Python's own files.
 _FILE = "lunette._remote_file"
 # What blocks and what to write, where it is not as for a verb.
@@ -75,6 +77,19 @@ def warn_awaited(verb: str) -> None:
         f" `async with LunetteClient() as client`, or write `await client.a{verb}()`",
         _caller()[0],
     )
+
+
+def users_line() -> tuple[str, int]:
+    """Return the file and the line of the user's that called lunette.
+
+    What was called by an event loop, as a task of its own, has none: then it is the one that runs
+    the loop.
+    """
+    first = frame = sys._getframe(_caller()[0] - 1)  # pyright: ignore[reportPrivateUsage] - as below
+    while frame.f_back and str(frame.f_globals.get("__package__")).partition(".")[0] in _RUNNERS:
+        frame = frame.f_back
+    found = frame if frame.f_back or frame.f_globals.get("__name__") == "__main__" else first
+    return found.f_code.co_filename, found.f_lineno
 
 
 def _warn(message: str, level: int) -> None:

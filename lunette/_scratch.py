@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["Scratch", "remove_tree", "sweep"]
+__all__ = ["Scratch", "directory_on_disk", "remove_tree", "sweep"]
 
 _PREFIX = "lunette-"
 _MARK = ".lunette-scratch"  # without it, a directory of that name is somebody else's
@@ -36,7 +36,7 @@ class Scratch(NamedTuple):
     @classmethod
     def create(cls, *, mode: int = 0o700, on_disk: bool = False) -> Scratch:
         """Make and lock a new directory, for what is too large for memory *on_disk*."""
-        parent = _directory_on_disk() if on_disk else None
+        parent = directory_on_disk() if on_disk else None
         while True:
             path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
             fd = _lock(path)
@@ -65,7 +65,7 @@ class Scratch(NamedTuple):
 
 def sweep() -> None:
     """Remove what owners that are dead left behind; only directories of this user are looked at."""
-    parents = {Path(tempfile.gettempdir()), _directory_on_disk()}
+    parents = {Path(tempfile.gettempdir()), directory_on_disk()}
     for mark in (mark for parent in parents for mark in parent.glob(f"{_PREFIX}*/{_MARK}")):
         path = mark.parent
         fd = _lock(path)
@@ -76,7 +76,7 @@ def sweep() -> None:
         os.close(fd)
 
 
-def _directory_on_disk() -> Path:
+def directory_on_disk() -> Path:
     """The temporary directory; where that is in memory, and nobody chose it, the other one."""
     usual = Path(tempfile.gettempdir())
     if any(os.environ.get(name) for name in ("TMPDIR", "TEMP", "TMP")) or not _in_memory(usual):

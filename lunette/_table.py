@@ -1,4 +1,4 @@
-"""Tables and moments on a terminal."""
+"""Tables, moments and amounts on a terminal."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
-__all__ = ["moment", "print_table"]
+__all__ = ["amount", "moment", "print_table"]
+
+_UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
 def print_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -22,3 +24,12 @@ def print_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 def moment(when: datetime | None) -> str:
     """Say *when* to the minute, in UTC; nothing of what is not known."""
     return "" if when is None else when.astimezone(UTC).strftime("%Y-%m-%d %H:%M")
+
+
+def amount(size: float) -> str:
+    """Say *size*, in bytes, with three digits."""
+    for unit in _UNITS[:-1]:
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} {_UNITS[-1]}"

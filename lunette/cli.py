@@ -5,13 +5,15 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+from ._cli_doctor import add_doctor
 from ._cli_files import add_file_commands
 from ._cli_images import images_application
 from ._cli_processes import add_process_commands
+from ._cli_sandboxes import add_sandbox_commands
 
 if TYPE_CHECKING:
     import typer
@@ -63,6 +65,7 @@ def _application() -> "typer.Typer":
         """Code sandboxes: on this machine, on your server, on a fleet."""
 
     add_process_commands(application)
+    add_sandbox_commands(application)
     add_file_commands(application)
 
     @application.command()
@@ -86,11 +89,25 @@ def _application() -> "typer.Typer":
             Path | None,
             typer.Option(help="What is remembered is kept here. Default: ~/.lunette/server."),
         ] = None,
+        ttl: Annotated[
+            str | None,
+            typer.Option(help="How long a sandbox lives at most; 0 is for ever. Default: 24h."),
+        ] = None,
+        idle_timeout: Annotated[
+            str | None,
+            typer.Option(help="How long one lives unused; 0 is for ever. Default: 1h."),
+        ] = None,
+        grace: Annotated[
+            str | None,
+            typer.Option(help="How long what runs may go on at SIGTERM. Default: 5s."),
+        ] = None,
     ) -> None:
         """Serve sandboxes to other processes or machines."""
-        raise typer.Exit(_serve(host, port, uds, api_key, engine, allowed_host or [], state))
+        given = {"ttl": ttl, "idle_timeout": idle_timeout, "grace": grace}
+        raise typer.Exit(_serve(host, port, uds, api_key, engine, allowed_host or [], state, given))
 
     application.add_typer(images_application(), name="images")
+    add_doctor(application)
     _ = (lunette, serve)  # they are called through `application`
     return application
 
@@ -103,6 +120,7 @@ def _serve(
     engine: str | None,
     names: Sequence[str],
     state: Path | None,
+    given: Mapping[str, str | None],
 ) -> int:
     try:
         from lunette.server import serving
@@ -119,7 +137,7 @@ def _serve(
     kept = state or config_path().with_name("server")
     try:
         if uds is not None:
-            serving.serve_unix(uds, state=kept, engine=engine, announce=_announce)
+            serving.serve_unix(uds, state=kept, engine=engine, given=given, announce=_announce)
         else:
             serving.serve_tcp(
                 host,
@@ -128,6 +146,7 @@ def _serve(
                 state=kept,
                 engine=engine,
                 names=names,
+                given=given,
                 announce=_announce,
             )
     except serving.CannotServeError as error:

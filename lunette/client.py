@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from . import _leftovers
 from ._connector import Caller, Connector
 from ._io import DONE
 from ._loops import off_loop
@@ -59,7 +60,14 @@ class LunetteClient:
         self._opened_async = False
 
     def create_sandbox(
-        self, spec: Spec, /, *, service: str | None = None, progress: ShowProgress = False
+        self,
+        spec: Spec,
+        /,
+        *,
+        service: str | None = None,
+        ttl: float | None = None,
+        idle_timeout: float | None = None,
+        progress: ShowProgress = False,
     ) -> Sandbox:
         """Make a sandbox from a Compose service such as `{"image": "python:3.11-slim"}`.
 
@@ -67,6 +75,11 @@ class LunetteClient:
         where it has several services, *service* names the one that is meant. Paths in a Compose
         file start at its folder, those in a mapping here. *progress* is for an image that has to be
         pulled: `True` shows a bar, a function is told the bytes done and in all.
+
+        The server destroys it *ttl* seconds after it was made, and after *idle_timeout* seconds
+        without a request or an open stream, whatever runs in it; a server has its own of both,
+        which these can only shorten. `sandbox.extend` lets it live longer. One that was not
+        destroyed when this process ends is then, with a ResourceWarning, unless it was detached.
         """
         self._refuse_async("create_sandbox")
         self._connector.begin()
@@ -76,11 +89,20 @@ class LunetteClient:
 
         wanted = read(spec, service)
         with shown(progress) as report:
-            sandbox_id = self._caller.run(sandboxes.create, wanted, report)
-        return self._sandbox(sandbox_id, wanted.service)
+            sandbox_id = self._caller.run(
+                sandboxes.create, wanted, report, ttl=ttl, idle_timeout=idle_timeout
+            )
+        return self._made(sandbox_id, wanted.service)
 
     async def acreate_sandbox(
-        self, spec: Spec, /, *, service: str | None = None, progress: ShowProgress = False
+        self,
+        spec: Spec,
+        /,
+        *,
+        service: str | None = None,
+        ttl: float | None = None,
+        idle_timeout: float | None = None,
+        progress: ShowProgress = False,
     ) -> Sandbox:
         """Make a sandbox from a Compose service such as `{"image": "python:3.11-slim"}`.
 
@@ -88,6 +110,11 @@ class LunetteClient:
         where it has several services, *service* names the one that is meant. Paths in a Compose
         file start at its folder, those in a mapping here. *progress* is for an image that has to be
         pulled: `True` shows a bar, a function is told the bytes done and in all.
+
+        The server destroys it *ttl* seconds after it was made, and after *idle_timeout* seconds
+        without a request or an open stream, whatever runs in it; a server has its own of both,
+        which these can only shorten. `sandbox.extend` lets it live longer. One that was not
+        destroyed when this process ends is then, with a ResourceWarning, unless it was detached.
         """
         await self._connector.abegin()
         from ._operations import sandboxes
@@ -99,8 +126,10 @@ class LunetteClient:
         else:
             wanted = read(spec, service)
         with shown(progress) as report:
-            sandbox_id = await self._caller.arun(sandboxes.create, wanted, report)
-        return self._sandbox(sandbox_id, wanted.service)
+            sandbox_id = await self._caller.arun(
+                sandboxes.create, wanted, report, ttl=ttl, idle_timeout=idle_timeout
+            )
+        return self._made(sandbox_id, wanted.service)
 
     def get_sandbox(self, sandbox_id: str) -> Sandbox:
         """Find a sandbox by its id."""
@@ -181,6 +210,10 @@ class LunetteClient:
     ) -> None:
         await self._connector.aclose()
 
+    def _made(self, sandbox_id: str, service: Mapping[str, Any]) -> Sandbox:
+        _leftovers.note(sandbox_id, self._connector)
+        return self._sandbox(sandbox_id, service)
+
     def _sandbox(self, sandbox_id: str, service: Mapping[str, Any]) -> Sandbox:
         from .sandbox import Sandbox
 
@@ -204,7 +237,14 @@ class AsyncLunetteClient(LunetteClient):
     # Not what a `LunetteClient` promises, and meant so: these two follow the `with` of the client,
     # and a type checker that knows the class finds a forgotten `await`.
     async def create_sandbox(  # type: ignore[override] # pyright: ignore[reportIncompatibleMethodOverride]
-        self, spec: Spec, /, *, service: str | None = None, progress: ShowProgress = False
+        self,
+        spec: Spec,
+        /,
+        *,
+        service: str | None = None,
+        ttl: float | None = None,
+        idle_timeout: float | None = None,
+        progress: ShowProgress = False,
     ) -> AsyncSandbox:
         """Make a sandbox from a Compose service such as `{"image": "python:3.11-slim"}`.
 
@@ -212,8 +252,15 @@ class AsyncLunetteClient(LunetteClient):
         where it has several services, *service* names the one that is meant. Paths in a Compose
         file start at its folder, those in a mapping here. *progress* is for an image that has to be
         pulled: `True` shows a bar, a function is told the bytes done and in all.
+
+        The server destroys it *ttl* seconds after it was made, and after *idle_timeout* seconds
+        without a request or an open stream, whatever runs in it; a server has its own of both,
+        which these can only shorten. `sandbox.extend` lets it live longer. One that was not
+        destroyed when this process ends is then, with a ResourceWarning, unless it was detached.
         """
-        return await self.acreate_sandbox(spec, service=service, progress=progress)
+        return await self.acreate_sandbox(
+            spec, service=service, ttl=ttl, idle_timeout=idle_timeout, progress=progress
+        )
 
     async def stop_sandboxes(  # type: ignore[override] # pyright: ignore[reportIncompatibleMethodOverride]
         self, sandbox_ids: Iterable[str]
@@ -231,7 +278,14 @@ class AsyncLunetteClient(LunetteClient):
     if TYPE_CHECKING:
         # `Sandbox` gives an `AsyncSandbox` where the client is one of these.
         async def acreate_sandbox(
-            self, spec: Spec, /, *, service: str | None = None, progress: ShowProgress = False
+            self,
+            spec: Spec,
+            /,
+            *,
+            service: str | None = None,
+            ttl: float | None = None,
+            idle_timeout: float | None = None,
+            progress: ShowProgress = False,
         ) -> AsyncSandbox: ...
         def get_sandbox(self, sandbox_id: str) -> AsyncSandbox: ...
         async def aget_sandbox(self, sandbox_id: str) -> AsyncSandbox: ...

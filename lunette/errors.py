@@ -20,6 +20,7 @@
     + SandboxExpiredError: its time was up
     + SandboxOutOfMemoryError: it used more memory than it may
     + SandboxNotFoundError: there is no such sandbox
+  · SandboxPausedError: nothing can begin in the sandbox until it is resumed
   · ExecFailedError (subprocess.CalledProcessError): a command failed under `check=True`
   · ExecTimeoutError (TimeoutError): a command was killed by its `timeout`
   · ProcessRunningError (TimeoutError): a process has not ended while it was waited for
@@ -85,6 +86,7 @@ __all__ = [
     "SandboxNotADirectoryError",
     "SandboxNotFoundError",
     "SandboxOutOfMemoryError",
+    "SandboxPausedError",
     "SandboxPermissionError",
     "SandboxStoppedError",
     "ServiceError",
@@ -127,6 +129,10 @@ class SandboxOutOfMemoryError(SandboxDestroyedError):
 
 class SandboxNotFoundError(SandboxDestroyedError):
     """The server knows no such sandbox."""
+
+
+class SandboxPausedError(LunetteError):
+    """The sandbox is paused: nothing can begin in it until it is resumed."""
 
 
 class ServiceError(LunetteError, ValueError):
@@ -175,6 +181,10 @@ class ExecFailedError(LunetteError, subprocess.CalledProcessError):
     def __init__(self, command: str | Sequence[str], result: ExecResult) -> None:
         super().__init__(result.exit_code, command, result.stdout, result.stderr)
         self.result = result
+
+    def __str__(self) -> str:
+        why = " It was killed: its sandbox had no memory left." if self.result.out_of_memory else ""
+        return f"{super().__str__()}{why}"
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.cmd, self.result)

@@ -15,6 +15,7 @@ __all__ = [
     "ImageInfo",
     "ProcessInfo",
     "SandboxInfo",
+    "SandboxStats",
     "StopFailure",
     "StopResult",
 ]
@@ -29,9 +30,9 @@ class ExecResult:
     """What a command did.
 
     *stdout* and *stderr* show bytes that are not UTF-8 as U+FFFD; *stdout_bytes* and *stderr_bytes*
-    are exact. *signal* is the one that ended the command, *truncated* the number of bytes that the
-    server left out of both streams, *duration* the seconds from the command's start to its end,
-    where the server says them.
+    are exact. *signal* is the one that ended the command, *out_of_memory* whether that was since
+    its sandbox had no memory left, *truncated* the number of bytes that the server left out of both
+    streams, *duration* the seconds from the command's start to its end, where the server says them.
     """
 
     stdout: str
@@ -40,6 +41,7 @@ class ExecResult:
     success: bool = field(default=Factory(_is_zero, takes_self=True))
     signal: int | None = field(default=None, kw_only=True)
     timed_out: bool = field(default=False, kw_only=True)
+    out_of_memory: bool = field(default=False, kw_only=True)
     truncated: int = field(default=0, kw_only=True)
     # No part of what the command did: two that did the same are equal.
     duration: float | None = field(default=None, kw_only=True, eq=False)
@@ -109,7 +111,8 @@ class SandboxInfo:
     """What the server says of a sandbox.
 
     *state* is one of pending, running, paused, stopped, failed and lost; *reason* says why it is
-    not running. *service* comes without the values of its environment.
+    not running. *service* comes without the values of its environment. At *expires_at* it will be
+    destroyed, if nobody uses or extends it.
     """
 
     sandbox_id: str
@@ -120,6 +123,25 @@ class SandboxInfo:
     service: Mapping[str, Any]
     labels: Mapping[str, str]
     created_at: datetime
+    expires_at: datetime | None = None
+
+
+@frozen(kw_only=True)
+class SandboxStats:
+    """What a sandbox uses.
+
+    *memory* is that of its processes, *memory_peak* the most that it was and *memory_limit* what it
+    may be, in bytes; None is what the server cannot tell, or no limit. *cpu_seconds* is processor
+    time since the sandbox began. *processes* are all, with their threads and the sandbox's own.
+    *disk* are the bytes that its files take on disk.
+    """
+
+    memory: int
+    memory_peak: int | None = None
+    memory_limit: int | None = None
+    cpu_seconds: float
+    processes: int
+    disk: int
 
 
 @frozen(kw_only=True)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import atexit
 import logging
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from datetime import datetime
 from functools import cache
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, cast
 
+from . import _leftovers
 from ._connector import Link
 from ._io import DONE
 from ._loops import warn_awaited
-from ._operations import commands, processes, sandboxes, transfers
+from ._operations import commands, pauses, processes, sandboxes, transfers
 from ._operations._sources import refuse_awaited
 from .errors import LunetteError, SandboxDestroyedError
 from .files import Files
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from ._progress import ShowTransfer
     from .client import LunetteClient
     from .process import Pipe
-    from .results import ProcessInfo
+    from .results import ProcessInfo, SandboxStats
 
 __all__ = ["AsyncSandbox", "ExecResult", "Sandbox", "SandboxDestroyedError"]
 
@@ -65,6 +67,7 @@ class Sandbox:
             self.sandbox_id,
             awaited=isinstance(self, AsyncSandbox),
         )
+        self._detached = False
         self.files = Files(self._link)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -410,6 +413,64 @@ class Sandbox:
             progress=progress,
         )
 
+    def pause(self) -> None:
+        """Freeze all that runs in the sandbox until `resume`; once more is no error.
+
+        What runs keeps its memory and knows nothing of it. Until then, whatever would begin
+        something in the sandbox is a `SandboxPausedError`; its processes can be killed, and it can
+        be destroyed. Its time, and the timeouts of its commands, run on.
+        """
+        self._link.run(pauses.pause, self.sandbox_id)
+
+    async def apause(self) -> None:
+        """Freeze all that runs in the sandbox until `resume`; once more is no error.
+
+        What runs keeps its memory and knows nothing of it. Until then, whatever would begin
+        something in the sandbox is a `SandboxPausedError`; its processes can be killed, and it can
+        be destroyed. Its time, and the timeouts of its commands, run on.
+        """
+        await self._link.arun(pauses.pause, self.sandbox_id)
+
+    def resume(self) -> None:
+        """Let a paused sandbox go on; one that is not is no error."""
+        self._link.run(pauses.resume, self.sandbox_id)
+
+    async def aresume(self) -> None:
+        """Let a paused sandbox go on; one that is not is no error."""
+        await self._link.arun(pauses.resume, self.sandbox_id)
+
+    def stats(self) -> SandboxStats:
+        """Say what the sandbox uses now: memory, processor time, processes and disk."""
+        return self._link.run(pauses.stats, self.sandbox_id)
+
+    async def astats(self) -> SandboxStats:
+        """Say what the sandbox uses now: memory, processor time, processes and disk."""
+        return await self._link.arun(pauses.stats, self.sandbox_id)
+
+    def extend(self, seconds: float) -> datetime | None:
+        """Let the sandbox live *seconds* from now at least, and return when it will expire, which
+        is None for never.
+
+        It makes its life longer than a `ttl` or an `idle_timeout` does, and never shorter.
+        """
+        return self._link.run(sandboxes.extend, self.sandbox_id, seconds)
+
+    async def aextend(self, seconds: float) -> datetime | None:
+        """Let the sandbox live *seconds* from now at least, and return when it will expire, which
+        is None for never.
+
+        It makes its life longer than a `ttl` or an `idle_timeout` does, and never shorter.
+        """
+        return await self._link.arun(sandboxes.extend, self.sandbox_id, seconds)
+
+    def detach(self) -> None:
+        """Let it live on after the `with` around it, and after this process.
+
+        One of the embedded server ends with the process all the same.
+        """
+        self._detached = True
+        _leftovers.forget(self.sandbox_id)
+
     def destroy(self) -> Awaitable[None]:
         """Destroy the sandbox with all that is in it; once more is no error."""
         self._destroy()
@@ -431,6 +492,8 @@ class Sandbox:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if self._detached:
+            return
         # Not `destroy`, which an AsyncSandbox makes a coroutine that nobody here would await.
         try:
             self._destroy()
@@ -446,7 +509,7 @@ class Sandbox:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._link.destroyed:
+        if self._link.destroyed or self._detached:
             return
         try:
             await self.adestroy()

@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from lunette import _leftovers
+
 from .images.fixtures import images as images
 from .images.fixtures import local_registry as local_registry
 from .images.fixtures import locked_registry as locked_registry
@@ -57,6 +59,13 @@ def no_configuration(monkeypatch: pytest.MonkeyPatch, homes: Iterator[Path]) -> 
     monkeypatch.delenv("LUNETTE_API_KEY", raising=False)
     monkeypatch.delenv("LUNETTE_BASE_URL", raising=False)
     return home
+
+
+@pytest.fixture(autouse=True)
+def no_leftovers() -> Iterator[None]:
+    """Let this process not look, at its exit, for sandboxes of servers that were made up."""
+    yield
+    _leftovers.forget_all()
 
 
 @pytest.fixture

@@ -7,6 +7,8 @@ import socket
 import stat
 import subprocess
 import sys
+import uuid
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -14,6 +16,7 @@ import pytest
 
 from .command_line import GUARD, lunette, serve
 from .command_line import unconfigured as unconfigured
+from .embedded import until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="no engine runs elsewhere yet")
 
@@ -102,6 +105,33 @@ def test_serve_on_a_unix_socket(tmp_path: Path, number: int) -> None:
         assert lunette("run", "--", "echo", "there", env=env).stdout == b"there\n"
         assert server.end(number) == 0
         assert not path.exists()
+
+
+def test_serve_lets_what_runs_come_to_its_end(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    transport = httpx.HTTPTransport(uds=str(path), verify=False, trust_env=False)
+    with (
+        serve("--uds", str(path), "--grace", "1h") as server,
+        httpx.Client(transport=transport, base_url="http://localhost", timeout=GUARD) as client,
+        ThreadPoolExecutor() as pool,
+    ):
+        place = f"/sandboxes/{uuid.uuid4()}"
+        assert client.put(place, json={"service": {"image": "host"}}).status_code == 201
+
+        def execute(command: str) -> httpx.Response:
+            return client.post(f"{place}/exec", json={"command": command})
+
+        first = pool.submit(execute, "> first; until [ -e go ]; do sleep 0.01; done; echo over")
+        second = pool.submit(execute, "> second; sleep 1000")
+        until(lambda: execute("test -e first -a -e second").json()["exit_code"] == 0)
+        server.process.send_signal(signal.SIGTERM)
+        until(lambda: execute("true").status_code == 503)
+        client.put(f"{place}/files", params={"path": "go"}, content=b"").raise_for_status()
+        assert first.result(GUARD).json()["stdout"] == "over\n"
+        assert server.process.poll() is None  # the other one still runs
+        server.process.send_signal(signal.SIGTERM)
+        assert second.result(GUARD).json()["code"] == "sandbox_lost"
+        assert server.process.wait(GUARD) == 0
 
 
 def test_serve_replaces_the_socket_of_a_dead_server(tmp_path: Path) -> None:

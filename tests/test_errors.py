@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
+from attrs import evolve
 
 import lunette
 from lunette import errors
@@ -47,6 +48,7 @@ KINDS = [
     (404, "process_not_found", errors.ProcessNotFoundError, errors.LunetteError),
     (409, "input_closed", errors.ProcessInputClosedError, BrokenPipeError),
     (409, "input_gap", errors.APIError, errors.APIError),
+    (409, "sandbox_paused", errors.SandboxPausedError, errors.LunetteError),
     (409, "outcome_expired", errors.OutcomeExpiredError, errors.LunetteError),
     (410, "sandbox_expired", errors.SandboxExpiredError, errors.SandboxDestroyedError),
     (410, "sandbox_out_of_memory", errors.SandboxOutOfMemoryError, errors.SandboxDestroyedError),
@@ -203,6 +205,7 @@ SAMPLES = [
     errors.SandboxDestroyedError("gone"),
     errors.SandboxFailedError("gone"),
     errors.SandboxLostError("gone"),
+    errors.SandboxPausedError("paused"),
     errors.SandboxNotFoundError("gone"),
     errors.SandboxStoppedError("gone"),
     errors.ServiceError("wrong"),
@@ -256,3 +259,5 @@ def test_exec_errors_are_what_python_has_for_it() -> None:
         "out",
         "err",
     )
+    killed = errors.ExecFailedError("false", evolve(RESULT, out_of_memory=True))
+    assert str(killed) == f"{failed} It was killed: its sandbox had no memory left."

@@ -146,15 +146,15 @@ def test_what_is_large_goes_to_a_disk(monkeypatch: pytest.MonkeyPatch, tmp_path:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(_scratch, "_ON_DISK", tmp_path)
     monkeypatch.setattr(_scratch.tempfile, "gettempdir", lambda: "/dev/shm")
-    assert _scratch._directory_on_disk() == tmp_path
+    assert _scratch.directory_on_disk() == tmp_path
     monkeypatch.setenv("TMPDIR", "/dev/shm")  # somebody chose it
-    assert _scratch._directory_on_disk() == Path("/dev/shm")
+    assert _scratch.directory_on_disk() == Path("/dev/shm")
 
 
 def test_a_temporary_directory_on_a_disk_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TMPDIR", raising=False)
     monkeypatch.setattr(_scratch, "_in_memory", lambda path: False)
-    assert _scratch._directory_on_disk() == Path(_scratch.tempfile.gettempdir())
+    assert _scratch.directory_on_disk() == Path(_scratch.tempfile.gettempdir())
 
 
 def test_a_directory_with_the_name_of_the_mark_goes_too(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from lunette.images import Images
 # Told by their names, on purpose: a new verb must be in both spellings to get in here.
 VERBS = {
     LunetteClient: "close create_sandbox get_sandbox list_sandboxes stop_sandboxes",
-    Sandbox: "destroy download exec process processes start upload",
+    Sandbox: "destroy download exec extend pause process processes resume start stats upload",
     Process: "chunks close_input kill lines poll resize result signal terminate write",
     Images: "list pull remove",
     Files: (
@@ -21,8 +21,8 @@ VERBS = {
     ),
 }
 ITERATED = [(Process, "chunks"), (Process, "lines"), (Files, "iter_bytes")]
-# It does nothing that could be awaited.
-SINGLE: dict[type, set[str]] = {Process: {"detach"}}
+# They do nothing that could be awaited.
+SINGLE: dict[type, set[str]] = {Process: {"detach"}, Sandbox: {"detach"}}
 PAIRS = [(owner, verb) for owner, verbs in VERBS.items() for verb in verbs.split()]
 OVERRIDDEN = [
     (AsyncLunetteClient, "close"),

@@ -73,6 +73,7 @@ def result_of(wire: ExecResponse) -> ExecResult:
         wire.exit_code,
         signal=wire.signal or None,  # what was not sent is a falsy UNSET
         timed_out=bool(wire.timed_out),
+        out_of_memory=bool(wire.out_of_memory),
         truncated=wire.truncated or 0,
         duration=wire.duration if isinstance(wire.duration, int | float) else None,
         stdout_base64=wire.stdout_base64 or None,
@@ -85,7 +86,8 @@ def log_failure(sandbox_id: str, command: object, result: ExecResult) -> None:
     if result.success and not result.timed_out:
         return
     stderr = result.stderr[:_STDERR_IN_LOG]
-    logger.warning("[%s] exit code %d: %s: %s", sandbox_id, result.exit_code, command, stderr)
+    how = f"exit code {result.exit_code}{', out of memory' if result.out_of_memory else ''}"
+    logger.warning("[%s] %s: %s: %s", sandbox_id, how, command, stderr)
 
 
 def judged(

@@ -7,16 +7,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from .. import errors
+from .. import _leftovers, errors
 from .._io import IO, Request
 from .._progress import LOOK_SECONDS, Report
 from .._retry import may_have_acted
 from . import abandon, at_last, parsed, preference, published, seconds_to_wait
+from ._command import seconds
 from .server import is_published
 
 if TYPE_CHECKING:
@@ -27,20 +29,34 @@ if TYPE_CHECKING:
     from ..results import SandboxInfo, StopResult
     from ..service import Specification
 
-__all__ = ["create", "destroy", "get", "list_all", "stop"]
+__all__ = ["create", "destroy", "extend", "get", "list_all", "stop", "stop_the_left"]
 
 logger = logging.getLogger(__name__)
 
+_STOPPED_AT_ONCE = 1000
 
-async def create(io: IO, wanted: Specification, report: Report | None = None) -> str:
+
+async def create(
+    io: IO,
+    wanted: Specification,
+    report: Report | None = None,
+    *,
+    ttl: float | None = None,
+    idle_timeout: float | None = None,
+) -> str:
     """Make a sandbox and return its id; *report* is told how far its image is."""
-    if await is_published(io):
+    lifetimes = _lifetimes(ttl=ttl, idle_timeout=idle_timeout)
+    is_plain = await is_published(io)
+    if lifetimes and (is_plain or wanted.build is not None):
+        what = "create_sandbox" if is_plain else "create_sandbox from a Dockerfile"
+        raise published.refuse(f"{what} with {' and '.join(lifetimes)}", "destroy it yourself")
+    if is_plain:
         return await _create_published(io, wanted)
     # The id is the client's, so that a sandbox whose answer never came can be destroyed by it.
     sandbox_id = str(uuid4())
     if wanted.build is not None:
         return await _create_built(io, sandbox_id, wanted.service, wanted.build, report)
-    request = _create_request(sandbox_id, wanted.service, preference(io, report))
+    request = _create_request(sandbox_id, wanted.service, lifetimes, preference(io, report))
     async with _undone(io, sandbox_id) as undo:
         response = await io.send(request)
         undo.accepted = response.status_code == 202
@@ -48,14 +64,20 @@ async def create(io: IO, wanted: Specification, report: Report | None = None) ->
     return sandbox_id
 
 
-def _create_request(sandbox_id: str, service: Mapping[str, Any], prefer: str) -> Request:
+def _lifetimes(**given: float | None) -> dict[str, float]:
+    return {name: seconds(value, name) for name, value in given.items() if value is not None}
+
+
+def _create_request(
+    sandbox_id: str, service: Mapping[str, Any], lifetimes: Mapping[str, float], prefer: str
+) -> Request:
     from lunette_api.api.sandboxes import create_sandbox
     from lunette_api.models import CreateSandbox, Service
 
     # Not read by the model: whatever a value is, it is for the server to refuse.
     wire = Service(image=service["image"])
     wire.additional_properties = dict(service)
-    body = CreateSandbox(service=wire)
+    body = CreateSandbox(service=wire, **lifetimes)
     return create_sandbox._get_kwargs(sandbox_id, body=body, prefer=prefer)
 
 
@@ -153,8 +175,34 @@ async def stop(io: IO, sandbox_ids: Iterable[str]) -> StopResult:
     else:
         request = stop_sandboxes._get_kwargs(body=StopRequest(sandbox_ids=ids))
         answer = parsed(await io.send(request), WireResult.from_dict)
+    for sandbox_id in answer.stopped:
+        _leftovers.forget(sandbox_id)
     failed = [StopFailure(failure.sandbox_id, failure.error) for failure in answer.failed]
     return StopResult(answer.stopped, failed)
+
+
+async def stop_the_left(io: IO, sandbox_ids: Sequence[str]) -> list[str]:
+    """Destroy those of many sandboxes that are still there, and return their ids."""
+    if await is_published(io):  # it has no way to tell
+        there = list(sandbox_ids)
+    else:
+        known = {info.sandbox_id for info in await list_all(io)}
+        there = [sandbox_id for sandbox_id in sandbox_ids if sandbox_id in known]
+    for first in range(0, len(there), _STOPPED_AT_ONCE):
+        await stop(io, there[first : first + _STOPPED_AT_ONCE])
+    return there
+
+
+async def extend(io: IO, sandbox_id: str, duration: float) -> datetime | None:
+    """Let a sandbox live *duration* seconds from now at least; return when it will expire."""
+    from lunette_api.api.sandboxes import extend_sandbox
+    from lunette_api.models import ExtendRequest, SandboxInfo
+
+    body = ExtendRequest(seconds=seconds(duration, "seconds"))
+    if await is_published(io):
+        raise published.refuse("extend", "its sandboxes live as long as the server lets them")
+    request = extend_sandbox._get_kwargs(sandbox_id, body=body)
+    return parsed(await io.send(request), SandboxInfo.from_dict).expires_at or None
 
 
 async def destroy(io: IO, sandbox_id: str) -> None:
@@ -176,6 +224,7 @@ async def destroy(io: IO, sandbox_id: str) -> None:
     except BaseException:  # a cancellation or Ctrl-C must not leave it behind
         await at_last(io, once, f"[{sandbox_id}] could not be destroyed")
         raise
+    _leftovers.forget(sandbox_id)
 
 
 def _ids(sandbox_ids: Iterable[str]) -> list[str]:
@@ -201,4 +250,5 @@ def _info(wire: WireInfo) -> SandboxInfo:
         service=wire.service.to_dict(),
         labels=wire.labels.to_dict(),
         created_at=wire.created_at,
+        expires_at=wire.expires_at or None,
     )

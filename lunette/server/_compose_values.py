@@ -19,7 +19,9 @@ from lunette.server.engines.protocol import Tmpfs
 __all__ = [
     "count",
     "hosts",
+    "processors",
     "seconds",
+    "seconds_or_duration",
     "signal_number",
     "size",
     "tmpfs_entries",
@@ -30,8 +32,11 @@ _SIZE = re.compile(r"([0-9]{1,30}(?:\.[0-9]{1,30})?) ?([kmgt])?(?:i?b)?", re.IGN
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 _LARGEST = 1 << 60
 _DURATION = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?(?:h|ms|us|m|s))+")
+_NUMBER = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?")
 _PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(h|ms|us|m|s)")
 _WHOLE = re.compile(r"-?[0-9]{1,18}")  # what a limit of the kernel takes
+_PROCESSORS = re.compile(r"[0-9]{0,9}\.?[0-9]{1,18}")
+_FEWEST_PROCESSORS = 0.01  # as of Docker
 _SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6}
 _ADDRESS = re.compile(r"[0-9A-Za-z:.%_-]+")  # the name of a scope may else be anything
 _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]{0,253}[A-Za-z0-9_])?")
@@ -58,6 +63,14 @@ def size(value: object) -> int:
     return found
 
 
+def processors(value: object) -> float:
+    """Return a number of processors such as 0.5, which may come as a string."""
+    text = str(value)
+    if not _PROCESSORS.fullmatch(text) or float(text) < _FEWEST_PROCESSORS:
+        raise ValueError(f"{_shown(value)} is no number from {_FEWEST_PROCESSORS} on, such as 0.5")
+    return float(text)
+
+
 def count(value: object) -> int:
     """Return a whole number, which may come as a string."""
     text = _text(value)
@@ -71,6 +84,12 @@ def seconds(value: str) -> float:
     if not _DURATION.fullmatch(value):
         raise ValueError(f"{_shown(value)} is no duration such as '10s' or '1m30s'")
     return sum(float(number) * _SECONDS[unit] for number, unit in _PART.findall(value))
+
+
+def seconds_or_duration(value: object) -> float:
+    """Return the seconds of a number, which may come as a string, or of a duration."""
+    text = _text(value)
+    return float(text) if _NUMBER.fullmatch(text) else seconds(text)
 
 
 def signal_number(value: object) -> int:

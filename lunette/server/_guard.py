@@ -14,6 +14,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lunette._version import API_VERSION
+from lunette.server._access_log import entry, template
 from lunette.server._load import Gate, body_gate, buffered_bytes
 from lunette.server._problems import Problem, engine_problem
 
@@ -72,12 +73,12 @@ class Guard:
             await self._app(scope, receive, send)
             return
         scope["request_id"] = request_id = os.urandom(8).hex()
-        started = False
+        line, status = entry(scope, request_id), None
 
         async def tagged(message: Message) -> None:
-            nonlocal started
+            nonlocal status
             if message["type"] == "http.response.start":
-                started = True
+                status = message["status"]
                 message["headers"].append((b"x-request-id", request_id.encode()))
             await send(message)
 
@@ -89,9 +90,12 @@ class Guard:
         except ClientDisconnect:
             return
         except Exception as error:
-            if started:  # too late for an answer: uvicorn cuts the connection
+            if status is not None:  # too late for an answer: uvicorn cuts the connection
                 raise
             await _as_problem(error, scope, request_id).response(request_id)(scope, receive, tagged)
+        finally:
+            if line is not None:
+                line.write(status)
 
     def _check(self, scope: Scope) -> None:
         headers: list[tuple[bytes, bytes]] = scope["headers"]
@@ -128,7 +132,7 @@ def _as_problem(error: Exception, scope: Scope, request_id: str) -> Problem:
     problem = error if isinstance(error, Problem) else engine_problem(error)
     if problem is not None:
         return problem
-    what = (request_id, scope["method"], scope["path"])
+    what = (request_id, scope["method"], template(scope))
     logger.error("request %s failed: %s %s", *what, exc_info=error)
     return Problem(500, "internal_error", f"the server failed; its log knows {request_id}")
 

@@ -4,48 +4,70 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
+import functools
+import logging
 import signal
 import socket
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any, cast
 
 import httptools
 from starlette.types import ASGIApp
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import Server
 
+from lunette.server._bounded import BoundedProtocol
+from lunette.server._connections import Bounds, Connections, keep_alive
 from lunette.server._intake import EXTENSION, Intake
-from lunette.server._problems import Problem
 
 __all__ = ["HTTPServer"]
 
+logger = logging.getLogger(__name__)
+
+_LOOK_SECONDS = 0.05
 _LAST_ANSWERS_SECONDS = 2.0
 
 
 class HTTPServer(Server):
-    """A server of one listening socket, which stops on `stop` without a pause."""
+    """A server of one listening socket, which stops on `stop` without a pause.
 
-    def __init__(self, app: ASGIApp, *, access_log: bool = False, signals: bool = True) -> None:
+    On SIGTERM, where *signals* are its own, it is `drain`ed: *draining* is called, after which
+    nothing new may begin, and what runs gets *grace* seconds.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        signals: bool = True,
+        grace: float = 0.0,
+        draining: Callable[[], object] = lambda: None,
+        bounds: Bounds | None = None,
+    ) -> None:
+        self._bounds = bounds or Bounds()
+        protocol = functools.partial(_OneSend, bounded=Connections(self._bounds))
         config = Config(
             cast(Any, app),
             loop="asyncio",
-            http=_OneSend,
+            http=cast(Any, protocol),
             ws="none",
             lifespan="on",
             log_config=None,
-            access_log=access_log,
+            access_log=False,  # the guard has its own
             proxy_headers=False,
             server_header=False,
-            timeout_keep_alive=75,
+            timeout_keep_alive=cast(Any, self._bounds.idle_seconds),
         )
         super().__init__(config)
         self._signals = signals
+        self._grace = grace
+        self._on_drain = draining
+        self._draining: asyncio.Task[None] | None = None
         self._stopped = asyncio.Event()
 
     async def run_on(self, listener: socket.socket) -> None:
         """Serve until somebody says `stop`."""
+        keep_alive(listener)
         await self.serve([listener])
 
     def stop(self) -> None:
@@ -53,13 +75,41 @@ class HTTPServer(Server):
         self.should_exit = True
         self._stopped.set()
 
+    def drain(self) -> None:
+        """Begin nothing new, and `stop` when what runs is over or has had its time; the second
+        time, at once.
+        """
+        if self._draining is not None or not self._grace:
+            self.stop()
+            return
+        self._on_drain()
+        self._draining = asyncio.get_running_loop().create_task(self._drained())
+
+    async def _drained(self) -> None:
+        running = self.server_state.tasks  # a command of `exec` is among them until it ends
+        if running:
+            logger.warning("stopping: what runs gets %g seconds", self._grace)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._grace):
+                while running:  # noqa: ASYNC110, the end of a request is no event
+                    await asyncio.sleep(_LOOK_SECONDS)
+        self.stop()
+
     async def main_loop(self) -> None:
         while not await self.on_tick(0):  # once a second, for the Date header
+            self._cut_the_late()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(1):
+                async with asyncio.timeout(self._bounds.tick):
                     await self._stopped.wait()
 
+    def _cut_the_late(self) -> None:
+        now = asyncio.get_running_loop().time()
+        for connection in list(self.server_state.connections):
+            cast(_OneSend, connection).look(now)
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if self._draining is not None:
+            self._draining.cancel()
         for server in self.servers:
             server.close()
         for sock in sockets or []:
@@ -86,11 +136,11 @@ class HTTPServer(Server):
     def capture_signals(self) -> Generator[None]:
         # uvicorn takes SIGINT too and raises both again at the end; who runs us decides that.
         if self._signals:
-            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.stop)
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.drain)
         yield
 
 
-class _OneSend(HttpToolsProtocol):
+class _OneSend(BoundedProtocol):
     """uvicorn's protocol, over a transport that sends a small answer as one piece."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -98,6 +148,7 @@ class _OneSend(HttpToolsProtocol):
         super().connection_made(cast(asyncio.Transport, self._joined))
         self._intake: Intake | None = None
         self._unwanted = 0  # bytes of a body that nobody waits for any more
+        self._seen_left = 0
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -110,10 +161,12 @@ class _OneSend(HttpToolsProtocol):
         self.parser = httptools.HttpRequestParser(self)  # for what comes behind them
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
         self._intake = Intake(sock, left, self._end_intake)
+        self._seen_left = left
         return self._intake
 
     def _end_intake(self, intake: Intake) -> None:
         self._intake, self._unwanted = None, intake.left
+        self.body_is_over()
         self.cycle.more_body = False
         self.cycle.message_event.set()
         self.flow.resume_reading()
@@ -131,13 +184,11 @@ class _OneSend(HttpToolsProtocol):
             self._intake.cut()
         super().connection_lost(exc)
 
-    def send_400_response(self, msg: str) -> None:
-        """Answer what is no HTTP as everything else is answered."""
-        response = Problem(400, "bad_request", msg).response(os.urandom(8).hex())
-        fields = [*response.raw_headers, (b"connection", b"close")]
-        head = b"".join(b"%b: %b\r\n" % field for field in fields)
-        self.transport.write(b"HTTP/1.1 400 Bad Request\r\n%b\r\n%b" % (head, bytes(response.body)))
-        self.transport.close()
+    def _has_moved(self) -> bool:
+        if self._intake is None:
+            return super()._has_moved()
+        before, self._seen_left = self._seen_left, self._intake.left
+        return self._seen_left != before
 
     def on_response_complete(self) -> None:
         self._joined.flush()  # the head of an answer to HEAD, which has no body
@@ -171,6 +222,11 @@ class _Joined:
     def close(self) -> None:
         self.flush()
         self.transport.close()
+
+    def write_eof(self) -> None:
+        self.flush()
+        with contextlib.suppress(OSError):  # the client was faster
+            self.transport.write_eof()
 
     def flush(self) -> None:
         if not self._head:

@@ -56,6 +56,8 @@ def _wire(outcome: Outcome) -> dict[str, Any]:
     }
     if outcome.signal is not None:
         result["signal"] = outcome.signal
+    if outcome.out_of_memory:
+        result["out_of_memory"] = True
     return result
 
 

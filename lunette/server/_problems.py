@@ -19,12 +19,22 @@ from lunette.server.engines.protocol import (
     NoSpaceError,
     NotARegularFileError,
     NotSupportedError,
+    SandboxPausedError,
     State,
     Status,
 )
 from lunette.server.images.errors import ImageError
 
-__all__ = ["Problem", "as_problem", "engine_problem", "file_errors", "gone", "host_problem"]
+__all__ = [
+    "Problem",
+    "as_problem",
+    "engine_problem",
+    "file_errors",
+    "gone",
+    "gone_code",
+    "host_problem",
+    "paused",
+]
 
 _LONGEST_DETAIL = 2000
 
@@ -77,8 +87,10 @@ _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
 _HOW = {
     None: "was destroyed",
     "sandbox_destroyed": "was destroyed",
+    "sandbox_expired": "has expired: its ttl, or its idle timeout, was over",
     "sandbox_failed": "failed",
     "sandbox_lost": "was lost, perhaps with the server of before",
+    "sandbox_out_of_memory": "used all of its memory",
 }
 _GONE_CODES = {State.STOPPED: "sandbox_stopped", State.FAILED: "sandbox_failed"}
 
@@ -151,9 +163,21 @@ def gone(sandbox_id: str, status: Status | None = None, *, code: str | None = No
     """
     if status is None:
         return Problem(410, code or "sandbox_destroyed", f"sandbox '{sandbox_id}' {_HOW[code]}")
-    code = _GONE_CODES.get(status.state, "sandbox_lost")
+    code = gone_code(status)
     why = status.reason or code.replace("_", " ")
     return Problem(410, code, f"sandbox '{sandbox_id}' is gone: {why}")
+
+
+def gone_code(status: Status) -> str:
+    """Return the code of a sandbox that ended as *status*."""
+    if status.out_of_memory:
+        return "sandbox_out_of_memory"
+    return _GONE_CODES.get(status.state, "sandbox_lost")
+
+
+def paused(sandbox_id: str) -> Problem:
+    """Return the 409 of a sandbox in which nothing can begin."""
+    return Problem(409, "sandbox_paused", f"sandbox '{sandbox_id}' is paused: resume it first")
 
 
 def engine_problem(error: Exception) -> Problem | None:
@@ -165,6 +189,8 @@ def engine_problem(error: Exception) -> Problem | None:
             return Problem(507, "no_space", str(error))
         case NoCapacityError():
             return Problem(503, "no_capacity", str(error) or "no capacity")
+        case SandboxPausedError():
+            return Problem(409, "sandbox_paused", str(error))
         case EngineUnavailableError():
             return Problem(503, "engine_unavailable", str(error))
         case ImageError():

@@ -22,6 +22,12 @@ class Resource:
 
     def __init__(self, **endpoints: Endpoint) -> None:
         self._endpoints = endpoints
+        self.path: str | None = None
+
+    def at(self, path: str) -> Resource:
+        """Return itself, which knows now where it is."""
+        self.path = path
+        return self
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         endpoint = self._endpoints.get(scope["method"])

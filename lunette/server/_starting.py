@@ -39,6 +39,7 @@ class Starting:
 
     async def start(self, engine: Engine, handle: Handle, command: Command) -> Process:
         """Start a command; see `Engine.exec`."""
+        self._registry.draining.check()
         with self._gate.entered(), file_errors():
             return await engine.exec(handle, command)
 

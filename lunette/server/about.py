@@ -12,6 +12,7 @@ from lunette.server import _contract
 from lunette.server._archive import PIECE
 from lunette.server._bodies import JSON_BODY_LIMIT
 from lunette.server._json import answer
+from lunette.server._lifetimes import Lifetimes
 from lunette.server._load import STARTING_COMMANDS, STARTING_SANDBOXES
 from lunette.server._resource import Resource
 from lunette.server._transfers import ARCHIVES, UPLOADS
@@ -45,10 +46,11 @@ class About:
 
     async def _capabilities(self, request: Request) -> Response:
         engine = await self._registry.engine()
-        return answer(_describe(engine, self._registry.store))
+        registry = self._registry
+        return answer(_describe(engine, registry.store, registry.lifetimes))
 
 
-def _describe(engine: Engine, store: Store) -> dict[str, Any]:
+def _describe(engine: Engine, store: Store, lifetimes: Lifetimes) -> dict[str, Any]:
     capabilities = engine.capabilities
     return {
         "name": "lunette",
@@ -61,6 +63,9 @@ def _describe(engine: Engine, store: Store) -> dict[str, Any]:
         "network_modes": list(capabilities.network_modes),
         "pulls_images": capabilities.pulls_images,
         "platform": capabilities.platform,
+        "lifetimes": lifetimes.to_json(),
+        "enforces": list(capabilities.enforces),
+        **({"limits_by": capabilities.limits_by} if capabilities.limits_by else {}),
         "limits": {
             **capabilities.limits,
             "json_body": JSON_BODY_LIMIT,

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from lunette._scratch import sweep
 from lunette.server._guard import Access, Guard
+from lunette.server._lifetimes import Uses
 from lunette.server._load import body_gate
 from lunette.server._problems import Problem
 from lunette.server._starting import Starting
@@ -19,6 +20,7 @@ from lunette.server.archives import Archives
 from lunette.server.commands import Commands
 from lunette.server.files import Files
 from lunette.server.images.endpoints import ImageEndpoints
+from lunette.server.pauses import Pauses
 from lunette.server.processes import Processes
 from lunette.server.registry import Registry
 from lunette.server.sandboxes import Sandboxes
@@ -53,11 +55,12 @@ def create_app(registry: Registry, *, access: Access | None = None) -> ASGIApp:
     tags = (
         *(Commands(registry, starting), processes),
         *(Files(registry), Trees(registry), Uploads(registry), Archives(registry)),
-        *(Sandboxes(registry), ImageEndpoints(registry), About(registry)),
+        *(Sandboxes(registry), Pauses(registry), ImageEndpoints(registry), About(registry)),
     )
-    routes = [Route(path, resource) for tag in tags for path, resource in tag.resources().items()]
+    resources = [pair for tag in tags for pair in tag.resources().items()]
+    routes = [Route(path, resource.at(path)) for path, resource in resources]
     router = Router(routes, redirect_slashes=False, default=_unknown, lifespan=lifespan)
-    return Guard(router, access, bodies)
+    return Guard(Uses(router, registry.lifetime), access, bodies)
 
 
 async def _sweep() -> None:

@@ -146,6 +146,7 @@ async def _follow(process: Process, begun: float, limit: int, seconds: float | N
         exit_code=exit_.code,
         signal=exit_.signal,
         timed_out=clock is not None and clock.timed_out(exit_),
+        out_of_memory=exit_.out_of_memory,
         truncated=streams[1].total + streams[2].total - len(stdout) - len(stderr),
         duration=round(monotonic() - begun, 6),
     )

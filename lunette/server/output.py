@@ -20,6 +20,7 @@ class Outcome:
     exit_code: int
     signal: int | None = None
     timed_out: bool = False
+    out_of_memory: bool = False
     truncated: int = 0
     duration: float = 0.0
 

@@ -202,6 +202,7 @@ class Processes:
                     exit_code=exit_.code,
                     signal=exit_.signal,
                     timed_out=timed_out,
+                    out_of_memory=exit_.out_of_memory,
                     duration=duration,
                 )
             )

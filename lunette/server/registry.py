@@ -8,19 +8,28 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable
 from typing import Any
 
-from lunette.server._load import STARTING_SANDBOXES, WAITING_SANDBOXES, Gate
-from lunette.server._problems import Problem, as_problem, file_errors, gone, host_problem
+from lunette.server._draining import Draining
+from lunette.server._failures import Failures
+from lunette.server._launching import Launching
+from lunette.server._lifetimes import ENDLESS, Lifetime, Lifetimes, Reaper
+from lunette.server._making import CLOSING, Making
+from lunette.server._problems import (
+    Problem,
+    as_problem,
+    file_errors,
+    gone,
+    gone_code,
+    paused,
+)
 from lunette.server._run import seen
 from lunette.server._sandbox import ENDED, Sandbox
 from lunette.server.engines.protocol import (
     Engine,
-    EngineUnavailableError,
     Handle,
     SandboxGoneError,
     State,
     Status,
 )
-from lunette.server.images.image import Progress
 from lunette.server.runs import Runs
 from lunette.server.spec import ServiceSpec
 from lunette.server.store import KEY_SECONDS, Store
@@ -31,60 +40,63 @@ logger = logging.getLogger(__name__)
 
 _CLOSE_SECONDS = 20.0
 _CHECKPOINT_SECONDS = 5.0
-# As in openapi.yaml.
-_FAILURE_SECONDS = 3600.0
-_MOST_FAILURES = 1000
+_EXPIRE_AGAIN_SECONDS = 10.0
 
-_CLOSING, _CLOSED = "the server is closing", Status(state=State.LOST, reason="the server stopped")
+_CLOSED = Status(state=State.LOST, reason="the server stopped")
 
 
 class Registry:
     """Ids and states; the engine below does the work, and *store* remembers what was.
 
-    *launch* starts the engine in the background: a request that needs it waits for it.
+    *launch* starts the engine in the background: a request that needs it waits for it. No sandbox
+    lives longer than *lifetimes*, unless it is extended.
     """
 
-    def __init__(self, launch: Callable[[], Awaitable[Engine]], store: Store) -> None:
-        self._launch = launch
+    def __init__(
+        self,
+        launch: Callable[[], Awaitable[Engine]],
+        store: Store,
+        *,
+        lifetimes: Lifetimes = ENDLESS,
+    ) -> None:
+        self._launching = Launching(launch, lambda engine: self._run(self._follow(engine)))
         self.store = store
-        self._starting_sandboxes = Gate(STARTING_SANDBOXES, "sandboxes that are being made")
-        self._waiting_sandboxes = Gate(WAITING_SANDBOXES, "sandboxes that wait for an image")
-        # Who has waited for an image waits on for its turn.
-        self._turns = asyncio.Semaphore(STARTING_SANDBOXES)
+        self.lifetimes = lifetimes
+        self._reaper = Reaper(self._expire)
+        self._making = Making(self._check_open)
+        self.draining = Draining()
         self._closing = False
-        self._engine: Engine | None = None
-        self._starting: asyncio.Task[Engine | Problem] | None = None
         self._sandboxes: dict[str, Sandbox] = {}
         # Sandboxes that ended by themselves, and until when it is said how; the oldest first.
         self._ended_until: dict[str, float] = {}
-        # Why sandboxes could not be made, and until when it is said; the oldest first.
-        self._failures: dict[str, tuple[Problem, float]] = {}
+        self._failures = Failures()
         self._background: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
         """Begin to start the engine, once."""
-        if self._starting is not None:
+        if self._launching.has_begun:
             return
-        self._starting = asyncio.create_task(self._start_engine())
+        self._launching.begin()
         self._run(self._checkpoints())
 
     async def aclose(self) -> None:
         """Destroy every sandbox, in bounded time."""
-        if self._starting is None:
+        if not self._launching.has_begun:
             return
         try:
             async with asyncio.timeout(_CLOSE_SECONDS):
                 # An engine that is half started is hard to stop; this takes less than a second.
-                await self._starting
+                await self._launching.finished()
                 self._closing = True
+                self._reaper.close()
                 for task in self._background:
                     task.cancel()
                 for sandbox in self._sandboxes.values():
                     if sandbox.preparing is not None:
                         sandbox.preparing.cancel()
                     sandbox.end_transfers(self._gone(sandbox))
-                if self._engine is not None:
-                    await self._engine.aclose()
+                if self._launching.engine is not None:
+                    await self._launching.engine.aclose()
                 for sandbox in self._sandboxes.values():
                     await sandbox.transfers_ended()
         except TimeoutError:
@@ -92,14 +104,7 @@ class Registry:
 
     async def engine(self) -> Engine:
         """Return the engine when it is ready."""
-        if self._engine is not None:
-            return self._engine
-        if self._starting is None:
-            raise Problem(503, "engine_unavailable", "the server is not started")
-        found = await asyncio.shield(self._starting)
-        if isinstance(found, Problem):
-            raise Problem(found.status, found.code, found.detail)
-        return found
+        return self._launching.engine or await self._launching.wait()
 
     def all(self) -> Iterable[Sandbox]:
         """Return the sandboxes that are there, the oldest first."""
@@ -111,7 +116,7 @@ class Registry:
         if sandbox is not None and sandbox.destruction is None:
             return sandbox
         if sandbox is not None:
-            raise gone(sandbox_id)
+            raise sandbox.gone()
         self._check_not_gone(sandbox_id)
         raise Problem(404, "sandbox_not_found", f"there is no sandbox '{sandbox_id}'")
 
@@ -125,11 +130,18 @@ class Registry:
 
     async def running(self, sandbox_id: str) -> tuple[Engine, Sandbox, Handle]:
         """Return a sandbox that takes commands and files; one that is being made is waited for."""
+        engine, sandbox, handle = await self.living(sandbox_id)
+        if sandbox.status.state is State.PAUSED:
+            raise paused(sandbox_id)
+        return engine, sandbox, handle
+
+    async def living(self, sandbox_id: str) -> tuple[Engine, Sandbox, Handle]:
+        """As `running`, but it may be paused."""
         sandbox = self.get(sandbox_id)
         if sandbox.handle is None and sandbox.creation is not None:
             await asyncio.wait([sandbox.creation])
             sandbox = self.get(sandbox_id)
-        if sandbox.handle is None or sandbox.status.state is not State.RUNNING:
+        if sandbox.handle is None or sandbox.status.state not in (State.RUNNING, State.PAUSED):
             raise gone(sandbox_id, sandbox.status)
         return await self.engine(), sandbox, sandbox.handle
 
@@ -137,35 +149,35 @@ class Registry:
         """Return a sandbox that is not being made any more, or as it is after *wait* seconds;
         raise why it could not be made.
         """
-        if sandbox_id not in self._sandboxes and sandbox_id in self._failures:
-            raise self._failures[sandbox_id][0].again()
+        if sandbox_id not in self._sandboxes:
+            self._failures.check(sandbox_id)
         sandbox = self.get(sandbox_id)
         await _wait_for_creation(sandbox, wait)
         return self.get(sandbox_id)
 
-    async def create(self, spec: ServiceSpec, *, wait: float | None = None) -> tuple[Sandbox, bool]:
+    async def create(
+        self, spec: ServiceSpec, lifetimes: Lifetimes = ENDLESS, *, wait: float | None = None
+    ) -> tuple[Sandbox, bool]:
         """Make a sandbox, or join or return the one of this id; say whether it is new.
 
         After *wait* seconds it is returned as it is.
         """
+        lifetimes = lifetimes.within(self.lifetimes)
         engine = await self.engine()
         self._forget_the_old()
         sandbox_id = spec.sandbox.id
         sandbox = self._sandboxes.get(sandbox_id)
         if sandbox is None:
             self._check_not_gone(sandbox_id)
-        if sandbox is not None and (sandbox.spec.sandbox, sandbox.spec.labels) != (
-            spec.sandbox,
-            spec.labels,
-        ):
+        if sandbox is not None and not sandbox.is_of(spec, lifetimes):
             detail = f"sandbox '{sandbox_id}' has another specification"
             raise Problem(422, "key_reused", detail, key="sandbox_id")
         is_new = sandbox is None
         if sandbox is None:
             self._check_open()
-            self._starting_sandboxes.check()
-            self._failures.pop(sandbox_id, None)
-            sandbox = Sandbox(spec, Runs(self.store, sandbox_id))
+            self._making.starting.check()
+            self._failures.forget(sandbox_id)
+            sandbox = Sandbox(spec, Runs(self.store, sandbox_id), Lifetime(lifetimes))
             sandbox.creation = asyncio.create_task(self._make(engine, sandbox))
             sandbox.creation.add_done_callback(seen)  # who asked may have been told by a 202
             self._sandboxes[sandbox_id] = sandbox
@@ -184,6 +196,19 @@ class Registry:
         if sandbox.destruction is None:
             sandbox.destruction = asyncio.create_task(self._end(sandbox))
         await asyncio.shield(sandbox.destruction)
+
+    def extend(self, sandbox_id: str, seconds: float) -> Sandbox:
+        """Let a sandbox live *seconds* from now at least."""
+        sandbox = self.get(sandbox_id)
+        if sandbox.is_going:
+            raise self._gone(sandbox)
+        sandbox.lifetime.extend(seconds)
+        return sandbox
+
+    def lifetime(self, sandbox_id: str) -> Lifetime | None:
+        """Return that of a sandbox which is there."""
+        sandbox = self._sandboxes.get(sandbox_id)
+        return None if sandbox is None else sandbox.lifetime
 
     def knows(self, sandbox_id: str) -> bool:
         """Say whether there is or was a sandbox of this id."""
@@ -219,22 +244,8 @@ class Registry:
     def _gone(self, sandbox: Sandbox) -> Problem:
         """Return the 410 of a sandbox that is going, perhaps with the server."""
         if sandbox.destruction is not None:
-            return gone(sandbox.id)
+            return sandbox.gone()
         return gone(sandbox.id, sandbox.status if sandbox.is_going else _CLOSED)
-
-    async def _start_engine(self) -> Engine | Problem:
-        try:
-            engine = await self._launch()
-        except EngineUnavailableError as error:
-            logger.error("the engine cannot start: %s", error)
-            return Problem(503, "engine_unavailable", str(error))
-        except Exception as error:
-            logger.exception("the engine failed to start")
-            detail = f"the engine failed to start: {type(error).__name__}: {error}"
-            return Problem(503, "engine_unavailable", detail)
-        self._engine = engine
-        self._run(self._follow(engine))
-        return engine
 
     async def _follow(self, engine: Engine) -> None:
         async for event in engine.events():
@@ -249,89 +260,70 @@ class Registry:
         if status.state not in ENDED:
             return
         logger.warning("[%s] %s: %s", sandbox.id, status.state, status.reason)
-        self.store.sandbox_gone(sandbox.id, f"sandbox_{status.state}")
+        self.store.sandbox_gone(sandbox.id, gone_code(status))
         self._ended_until[sandbox.id] = _now() + KEY_SECONDS
+        self._reaper.forget(sandbox.lifetime)
         sandbox.end_transfers(gone(sandbox.id, status))
-        if sandbox.handle is not None and self._engine is not None:
-            self._run(self._engine.destroy(sandbox.handle))
+        if sandbox.handle is not None and self._launching.engine is not None:
+            self._run(self._launching.engine.destroy(sandbox.handle))
 
     async def _make(self, engine: Engine, sandbox: Sandbox) -> None:
         try:
-            handle = await self._create(engine, sandbox)
+            handle = await self._making.make(engine, sandbox)
         except SandboxGoneError as error:
             self._note(sandbox, error.status)
             return
         except BaseException as error:
             del self._sandboxes[sandbox.id]
-            self._failures[sandbox.id] = (as_problem(error), _now() + _FAILURE_SECONDS)
+            self._failures.note(sandbox.id, as_problem(error))
             raise
         sandbox.handle = handle
         self.store.sandbox_made(sandbox.id)
+        self._reaper.begin(sandbox.id, sandbox.lifetime)
         if sandbox.status.state is State.PENDING:  # else an event was faster
             sandbox.status = Status(state=State.RUNNING)
-
-    async def _create(self, engine: Engine, sandbox: Sandbox) -> Handle:
-        spec = sandbox.spec.sandbox
-        try:
-            if spec.image in engine.capabilities.images:
-                with self._starting_sandboxes.entered():
-                    await self._prepare(engine, sandbox)
-                    return await engine.create(spec)
-            with self._waiting_sandboxes.entered():
-                await self._prepare(engine, sandbox)
-            async with self._turns:
-                return await engine.create(spec)
-        except OSError as error:  # of the host: inside there is nothing yet
-            logger.exception("[%s] could not be made", sandbox.id)
-            raise host_problem(error) from error
-
-    async def _prepare(self, engine: Engine, sandbox: Sandbox) -> None:
-        """Get what takes long; a DELETE meanwhile ends it."""
-
-        def report(progress: Progress) -> None:
-            if sandbox.preparing is not None:
-                sandbox.progress = progress
-
-        if sandbox.destruction is not None:
-            raise gone(sandbox.id)
-        self._check_open()
-        preparing = engine.prepare(sandbox.spec.sandbox, report)
-        sandbox.preparing = asyncio.create_task(preparing)
-        try:
-            await sandbox.preparing
-        except asyncio.CancelledError:
-            if sandbox.destruction is not None:
-                raise gone(sandbox.id) from None
-            if (task := asyncio.current_task()) is not None and task.cancelling():
-                raise
-            raise Problem(503, "engine_unavailable", _CLOSING) from None
-        finally:
-            sandbox.progress = sandbox.preparing = None
 
     async def _made(self, sandbox: Sandbox, wait: float | None) -> None:
         await _wait_for_creation(sandbox, wait)
         if sandbox.destruction is not None:
-            raise gone(sandbox.id)
+            raise sandbox.gone()
         if sandbox.status.state in ENDED:
             raise gone(sandbox.id, sandbox.status)
 
+    def _expire(self, sandbox_id: str) -> None:
+        sandbox = self._sandboxes[sandbox_id]
+        if sandbox.destruction is not None:
+            return
+        logger.info("[%s] has expired", sandbox_id)
+        sandbox.gone_code = "sandbox_expired"
+        sandbox.destruction = asyncio.create_task(self._end(sandbox))
+        self._run(self._expired(sandbox, sandbox.destruction))
+
+    async def _expired(self, sandbox: Sandbox, destruction: asyncio.Task[None]) -> None:
+        try:
+            await asyncio.shield(destruction)
+        except Exception:
+            logger.exception("[%s] has expired, and could not be ended", sandbox.id)
+
     async def _end(self, sandbox: Sandbox) -> None:
+        self._reaper.forget(sandbox.lifetime)
         engine = await self.engine()
         if sandbox.preparing is not None:
             sandbox.preparing.cancel()
         if sandbox.creation is not None:
             await asyncio.wait([sandbox.creation])
-        sandbox.end_transfers(gone(sandbox.id))
+        sandbox.end_transfers(sandbox.gone())
         try:
             if sandbox.handle is not None:
                 await engine.destroy(sandbox.handle)
             await sandbox.transfers_ended()
         except BaseException:
             sandbox.destruction = None  # the next DELETE tries again
+            self._reaper.again(sandbox.id, sandbox.lifetime, _EXPIRE_AGAIN_SECONDS)
             raise
         self._sandboxes.pop(sandbox.id, None)
         self._ended_until.pop(sandbox.id, None)
-        self.store.sandbox_gone(sandbox.id, "sandbox_destroyed")
+        self.store.sandbox_gone(sandbox.id, sandbox.gone_code)
         sandbox.runs.forget()
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
@@ -351,8 +343,9 @@ class Registry:
             self.store.restart_log()
 
     def _check_open(self) -> None:
+        self.draining.check()
         if self._closing:
-            raise Problem(503, "engine_unavailable", _CLOSING)
+            raise Problem(503, "engine_unavailable", CLOSING)
 
     def _check_not_gone(self, sandbox_id: str) -> None:
         code = self.store.gone_code(sandbox_id)
@@ -365,11 +358,7 @@ class Registry:
             oldest = next(iter(self._ended_until))
             del self._ended_until[oldest]
             self._sandboxes.pop(oldest).runs.forget()
-        while self._failures:
-            oldest = next(iter(self._failures))
-            if self._failures[oldest][1] > now and len(self._failures) <= _MOST_FAILURES:
-                return
-            del self._failures[oldest]
+        self._failures.forget_the_old()
 
 
 async def _wait_for_creation(sandbox: Sandbox, wait: float | None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import uuid
+from datetime import datetime
 from typing import Any
 
 from starlette.requests import Request
@@ -15,6 +16,7 @@ from lunette.server._bodies import read_json as read_checked_json
 from lunette.server._bodies import read_unchecked_json
 from lunette.server._form import fields_of, read_form, service_of
 from lunette.server._json import answer
+from lunette.server._lifetimes import Lifetimes
 from lunette.server._problems import Problem
 from lunette.server._resource import Resource
 from lunette.server._waiting import preferred_wait, queried_wait
@@ -43,6 +45,7 @@ class Sandboxes:
             "/sandboxes/{sandbox_id}": Resource(
                 PUT=self._create, GET=self._get, DELETE=self._delete
             ),
+            "/sandboxes/{sandbox_id}/lifetime": Resource(PUT=self._extend),
         }
 
     async def _list(self, request: Request) -> Response:
@@ -60,7 +63,9 @@ class Sandboxes:
         check_keys(fields_of(body).get("service"), engine.capabilities)
         _contract.check_body("create_sandbox", body)
         spec = read_service(sandbox_id, body["service"], engine.capabilities)
-        sandbox, is_new = await self._registry.create(spec, wait=preferred_wait(request))
+        lifetimes = Lifetimes(body.get("ttl"), body.get("idle_timeout"))
+        wait = preferred_wait(request)
+        sandbox, is_new = await self._registry.create(spec, lifetimes, wait=wait)
         if sandbox.status.state is State.PENDING:
             return _pending(sandbox, engine.name)
         return answer(_info(sandbox, engine.name), 201 if is_new else 200)
@@ -85,6 +90,12 @@ class Sandboxes:
         _contract.check_parameters("delete_sandbox", request.path_params)
         await self._registry.destroy(request.path_params["sandbox_id"])
         return Response(status_code=204)
+
+    async def _extend(self, request: Request) -> Response:
+        body = await read_checked_json(request, "extend_sandbox")
+        sandbox = self._registry.extend(request.path_params["sandbox_id"], body["seconds"])
+        engine = await self._registry.engine()
+        return answer(_info(sandbox, engine.name))
 
     async def _stop(self, request: Request) -> Response:
         body = await read_checked_json(request, "stop_sandboxes")
@@ -143,8 +154,10 @@ def _info(sandbox: Sandbox, engine: str) -> dict[str, Any]:
         "engine": engine,
         "service": sandbox.spec.shown,
         "labels": sandbox.spec.labels,
-        "created_at": sandbox.created_at.isoformat().replace("+00:00", "Z"),
+        "created_at": _written(sandbox.created_at),
     }
+    if (expires_at := sandbox.lifetime.expires_at()) is not None:
+        info["expires_at"] = _written(expires_at)
     if sandbox.status.reason is not None:
         info["reason"] = sandbox.status.reason
     if sandbox.progress is not None:
@@ -152,3 +165,7 @@ def _info(sandbox: Sandbox, engine: str) -> dict[str, Any]:
     if sandbox.status.exit_code is not None:
         info["exit_code"] = sandbox.status.exit_code
     return info
+
+
+def _written(date: datetime) -> str:
+    return date.isoformat().replace("+00:00", "Z")

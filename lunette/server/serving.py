@@ -10,12 +10,14 @@ import secrets
 import signal
 import socket
 import stat
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from lunette.server._descriptors import allow_many
 from lunette.server._guard import Access
 from lunette.server._http import HTTPServer
+from lunette.server._lifetimes import Lifetimes
 from lunette.server._problems import Problem
 from lunette.server.app import create_app
 from lunette.server.engines.protocol import EngineUnavailableError
@@ -41,11 +43,13 @@ def serve_tcp(
     state: Path,
     engine: str | None = None,
     names: Iterable[str] = (),
+    given: Mapping[str, str | None] = MappingProxyType({}),
     announce: Announce,
 ) -> None:
     """Serve over TCP until SIGTERM or SIGINT; without *api_key* make one and announce it.
 
     What has to be remembered is kept in the directory *state*, which one server can use at a time.
+    What is *given* goes before the other `Settings`.
     """
     key = api_key or secrets.token_urlsafe(32)
     with _tcp_listener(host, port) as listener:
@@ -53,14 +57,21 @@ def serve_tcp(
         if api_key is None:
             lines.append(f"LUNETTE_API_KEY={key}")
         access = Access.over_tcp(key, host, names)
-        _serve(listener, state, engine, access, lambda: announce("\n".join(lines)))
+        _serve(listener, state, engine, access, given, lambda: announce("\n".join(lines)))
 
 
-def serve_unix(path: Path, *, state: Path, engine: str | None = None, announce: Announce) -> None:
+def serve_unix(
+    path: Path,
+    *,
+    state: Path,
+    engine: str | None = None,
+    given: Mapping[str, str | None] = MappingProxyType({}),
+    announce: Announce,
+) -> None:
     """Serve over a Unix socket of mode 0600, whose permissions are the key; see `serve_tcp`."""
     with _unix_listener(path.absolute()) as listener:
         line = f"LUNETTE_BASE_URL=unix://{path.absolute()}"
-        _serve(listener, state, engine, None, lambda: announce(line))
+        _serve(listener, state, engine, None, given, lambda: announce(line))
 
 
 def _serve(
@@ -68,22 +79,30 @@ def _serve(
     state: Path,
     engine: str | None,
     access: Access | None,
+    given: Mapping[str, str | None],
     ready: Callable[[], object],
 ) -> None:
     allow_many()
     try:
-        store = Store(state, durable=True, log_limit=Settings.read().log)
+        settings = Settings.read(given)
+        store = Store(state, durable=True, log_limit=settings.log)
     except (EngineUnavailableError, StoreError) as error:
         raise CannotServeError(str(error)) from error
     with contextlib.closing(store):
-        registry = Registry(functools.partial(launch, engine), store)
-        asyncio.run(_run(listener, registry, access, ready))
+        lifetimes = Lifetimes(settings.ttl, settings.idle_timeout)
+        registry = Registry(functools.partial(launch, engine), store, lifetimes=lifetimes)
+        asyncio.run(_run(listener, registry, access, settings.grace, ready))
 
 
 async def _run(
-    listener: socket.socket, registry: Registry, access: Access | None, ready: Callable[[], object]
+    listener: socket.socket,
+    registry: Registry,
+    access: Access | None,
+    grace: float,
+    ready: Callable[[], object],
 ) -> None:
-    server = HTTPServer(create_app(registry, access=access), access_log=True)
+    app = create_app(registry, access=access)
+    server = HTTPServer(app, grace=grace, draining=registry.draining.begin)
     loop = asyncio.get_running_loop()
 
     def interrupted() -> None:

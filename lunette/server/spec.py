@@ -20,9 +20,9 @@ __all__ = ["ServiceSpec", "check_keys", "read_service", "supported_keys"]
 T = TypeVar("T")
 
 _NAMES = """
-    command deploy entrypoint environment extra_hosts hostname image init labels network_mode
-    pids_limit platform pull_policy read_only shm_size stop_grace_period stop_signal storage_opt
-    tmpfs ulimits user working_dir
+    command cpus deploy entrypoint environment extra_hosts hostname image init labels mem_limit
+    network_mode pids_limit platform pull_policy read_only shm_size stop_grace_period stop_signal
+    storage_opt tmpfs ulimits user working_dir
 """
 _READ_BY_US = frozenset(_NAMES.split())
 _PULL_POLICIES = {"missing": "missing", "if_not_present": "missing"} | {
@@ -63,6 +63,9 @@ def check_keys(service: object, capabilities: Capabilities) -> None:
             continue
         if key in _CLIENT_KEYS:
             raise _not_supported(key, f"'{key}' names files of the client, which it has to read")
+        if key in _DEPLOYED.values():
+            why = "nothing on its machine would enforce it"
+            raise _not_supported(key, f"this server does not support '{key}': {why}")
         if key in _compose.KEYS:
             raise _not_supported(key, f"this server does not support '{key}'")
         raise _invalid(key, f"Compose knows no key '{key}' in a service")
@@ -98,6 +101,8 @@ def _sandbox(
         read_only=service.get("read_only", False),
         tmpfs=_read(service, "tmpfs", _compose_values.tmpfs_entries) or (),
         shm_size=_read(service, "shm_size", _compose_values.size),
+        mem_limit=_limit(service, "mem_limit", _compose_values.size),
+        cpus=_limit(service, "cpus", _compose_values.processors),
         pids_limit=_processes(service, capabilities),
         disk=_disk(service, capabilities),
         ulimits=_read(service, "ulimits", _compose_values.ulimits) or {},
@@ -181,17 +186,23 @@ def _user(service: Mapping[str, Any]) -> str | None:
 
 
 def _processes(service: Mapping[str, Any], capabilities: Capabilities) -> int | None:
-    deployed = service.get("deploy", {}).get("resources", {}).get("limits", {})
-    found = _read(service, "pids_limit", _compose_values.count)
-    again = _read(deployed, "pids", _compose_values.count, within=f"{_LIMITS}.")
-    if found is not None and again is not None and found != again:
-        raise _invalid("pids_limit", "'pids_limit' and 'deploy.resources.limits.pids' differ")
-    wanted = again if found is None else found
+    wanted = _limit(service, "pids_limit", _compose_values.count)
     most = capabilities.limits.get("processes", 0)
     if wanted is not None and not 1 <= wanted <= most:
         detail = f"'pids_limit: {wanted}' is not between 1 and {most}; there is no unlimited here"
         raise _not_supported("pids_limit", detail)
     return wanted
+
+
+def _limit(service: Mapping[str, Any], key: str, read: Callable[[Any], T]) -> T | None:
+    """Read what can be a *key* of its own, or below `deploy`."""
+    deployed = service.get("deploy", {}).get("resources", {}).get("limits", {})
+    (name,) = (name for name, other in _DEPLOYED.items() if other == key)
+    found = _read(service, key, read)
+    again = _read(deployed, name, read, within=f"{_LIMITS}.")
+    if found is not None and again is not None and found != again:
+        raise _invalid(key, f"'{key}' and '{_LIMITS}.{name}' differ")
+    return again if found is None else found
 
 
 def _disk(service: Mapping[str, Any], capabilities: Capabilities) -> int | None:

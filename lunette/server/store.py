@@ -36,7 +36,7 @@ KEY_SECONDS = 24 * 3600.0
 _INLINE = 64 * 1024
 _FORGET_AT_ONCE = 64
 _WRITTEN_AT_ONCE = 64
-_FORMAT = 1
+_FORMAT = 2
 _LOGS = 4
 
 _SCHEMA = """
@@ -47,12 +47,19 @@ CREATE TABLE IF NOT EXISTS commands (
     sandbox TEXT, key TEXT, state TEXT NOT NULL, body BLOB, until REAL NOT NULL,
     stdout BLOB, stderr BLOB, file TEXT, stdout_size INTEGER,  -- of a file that has both
     exit_code INTEGER, signal INTEGER, timed_out INTEGER, truncated INTEGER, duration REAL,
+    out_of_memory INTEGER,
     PRIMARY KEY (sandbox, key)
 ) WITHOUT ROWID;
 """
+_FROM_1 = """
+BEGIN;
+ALTER TABLE commands ADD COLUMN out_of_memory INTEGER;
+PRAGMA user_version = 2;
+COMMIT;
+"""
 _COLUMNS = (
     "state, body, until, stdout, stderr, file, stdout_size,"
-    " exit_code, signal, timed_out, truncated, duration"
+    " exit_code, signal, timed_out, truncated, duration, out_of_memory"
 )
 _ALIVE = None  # the code of a sandbox that is there
 
@@ -96,13 +103,14 @@ class KnownCommand:
         state, body, until, stdout, stderr, name, stdout_size, *end = row
         outcome = None
         if state == CommandState.ENDED:
-            code, signal, timed_out, truncated, duration = end
+            code, signal, timed_out, truncated, duration, out_of_memory = end
             outcome = Outcome(
                 stdout=stdout,
                 stderr=stderr,
                 exit_code=code,
                 signal=signal,
                 timed_out=bool(timed_out),
+                out_of_memory=bool(out_of_memory),
                 truncated=truncated,
                 duration=duration,
             )
@@ -115,9 +123,10 @@ class KnownCommand:
         start = (self.state, self.body, self.until)
         found = self._outcome
         if found is None:
-            return (*start, *(None,) * 9)
+            return (*start, *(None,) * 10)
         end = (found.exit_code, found.signal, found.timed_out, found.truncated, found.duration)
-        return (*start, found.stdout, found.stderr, name, self._stdout_size, *end)
+        more = (found.out_of_memory,)
+        return (*start, found.stdout, found.stderr, name, self._stdout_size, *end, *more)
 
 
 class Store:
@@ -277,7 +286,7 @@ class Store:
             self._db.execute("BEGIN")
             self._db.executemany(
                 f"INSERT OR REPLACE INTO commands (sandbox, key, {_COLUMNS})"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 commands,
             )
             if sandboxes:
@@ -340,8 +349,10 @@ def _prepare(db: sqlite3.Connection, journal: str) -> None:
     db.execute("PRAGMA synchronous = NORMAL")
     db.execute("PRAGMA wal_autocheckpoint = 0")
     found = db.execute("PRAGMA user_version").fetchone()[0]
-    if found not in (0, _FORMAT):
+    if found not in (0, 1, _FORMAT):
         raise sqlite3.DatabaseError(f"format {found}")
+    if found == 1:
+        db.executescript(_FROM_1)
     db.executescript(_SCHEMA)
     db.execute(f"PRAGMA user_version = {_FORMAT}")
 

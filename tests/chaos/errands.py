@@ -7,6 +7,7 @@ ended in any other way than with a right result or an error of lunette's.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import signal
 import sys
@@ -86,6 +87,9 @@ def _blocking(url: str, report: IO[str], chance: random.Random) -> None:
 
 
 async def _async(url: str, report: IO[str], chance: random.Random) -> None:
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     async with (
         LunetteClient(base_url=url, timeout=10, retry=_POLICY) as client,
         asyncio.TaskGroup() as group,
@@ -102,7 +106,8 @@ def main() -> None:
     with Path(path).open("a", encoding="utf-8") as report:
         chance = random.Random(f"{seed} {world}")
         if world == "async":
-            asyncio.run(_async(url, report, chance))
+            with contextlib.suppress(asyncio.CancelledError):
+                asyncio.run(_async(url, report, chance))
         else:
             run(url, report, chance)
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import sqlite3
 import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from world import ChaosError, descendants, reap
+from world import ChaosError, descendants, described, reap
 
 __all__ = ["Remains"]
 
@@ -36,17 +37,35 @@ class Remains:
     def _found(self) -> Iterable[str]:
         reap()
         for pid in descendants(os.getpid()):
-            with contextlib.suppress(OSError):
-                command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ")
-                yield f"process {pid}: {command.decode(errors='replace')}"
+            yield f"process {described(pid)}"
         for line in Path("/proc/self/mountinfo").read_text().splitlines():
             if "lunette" in line or str(self._directory) in line:
                 yield f"mount {line}"
         for place in (*self._directory.glob("tmp/*"), *self._directory.glob("state/sandboxes/*")):
             yield f"file {place}"
-        for group in Path("/sys/fs/cgroup").glob("*/lunette/*"):
-            if group.is_dir():
-                yield f"cgroup {group}"
+        for group in _nobodys_groups():
+            yield f"cgroup {group}"
+
+
+def _nobodys_groups() -> list[Path]:
+    """Return the control groups of servers that no living process has locked."""
+    groups = list(Path("/sys/fs/cgroup").glob("*/lunette/*/"))
+    held = {group.name for group in groups if _is_locked(group)}
+    return [group for group in groups if group.name not in held]
+
+
+def _is_locked(path: Path) -> bool:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
 
 
 def _check_database(state: Path) -> None:

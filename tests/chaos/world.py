@@ -17,11 +17,13 @@ from typing import Self
 import httpx
 from attrs import define
 
-__all__ = ["ChaosError", "Child", "World", "descendants", "reap"]
+__all__ = ["ChaosError", "Child", "World", "descendants", "described", "reap"]
 
 _HERE = Path(__file__).parent
 _SERVE = "from lunette.cli import main; main()"
 _GUARD = 60.0
+# httpcore leaves a Unix socket that could not be connected to the garbage collector.
+_WARNINGS = ("-W", "error", "-W", "ignore::ResourceWarning")
 
 
 class ChaosError(Exception):
@@ -82,7 +84,9 @@ class World:
             left = list(self._temporary.iterdir())
             self.serve()  # which removes what those left that were killed
             self._check_server()
-            _until(lambda: not any(path.exists() for path in left), f"is not removed: {left}")
+            _until(
+                lambda: not any(path.exists() for path in left), lambda: f"is not removed: {left}"
+            )
             self._end_server()
 
     def serve(self) -> None:
@@ -143,7 +147,7 @@ class World:
         words = [url, str(report), f"{self._seed} {self._number}", what]
         with errors.open("wb") as log:
             process = subprocess.Popen(
-                [sys.executable, "-W", "error", str(_HERE / "errands.py"), *words],
+                [sys.executable, *_WARNINGS, str(_HERE / "errands.py"), *words],
                 env=self._environment,
                 stderr=log,
             )
@@ -185,14 +189,16 @@ def _wait_for_all() -> None:
         reap()
         return not descendants(os.getpid())
 
-    _until(is_over, "processes do not end")
+    _until(
+        is_over, lambda: f"processes do not end: {list(map(described, descendants(os.getpid())))}"
+    )
 
 
-def _until(condition: Callable[[], bool], complaint: str) -> None:
+def _until(condition: Callable[[], bool], complaint: Callable[[], str]) -> None:
     deadline = time.monotonic() + _GUARD
     while not condition():
         if time.monotonic() > deadline:
-            raise ChaosError(complaint)
+            raise ChaosError(complaint())
         time.sleep(0.02)
 
 
@@ -201,6 +207,16 @@ def reap() -> None:
     with contextlib.suppress(ChildProcessError):
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
+
+
+def described(pid: int) -> str:
+    """Say what a process is, in words."""
+    try:
+        command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ")
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return f"{pid}, gone by now"
+    return f"{pid} ({state}) {command.decode(errors='replace')}"
 
 
 def descendants(pid: int) -> list[int]:

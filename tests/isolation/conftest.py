@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 import stage
@@ -11,6 +12,11 @@ from engines import Box, Engine, driving
 from servers import Server, serving
 
 from lunette import Sandbox
+
+from ..images.hostile import Hostile
+from ..images.oci_image import Layer
+from ..images.registry import Registry
+from ..images.tar_layers import file
 
 
 @pytest.fixture(scope="session", params=["root", "user"])
@@ -57,3 +63,14 @@ def weaken(mode: str) -> Iterator[Weaken]:
             return stack.enter_context(weak.client.create_sandbox({"image": "host"}))
 
         yield made
+
+
+@pytest.fixture(scope="session")
+def hostile(local_registry: Registry, python_layer: Layer) -> Hostile:
+    return Hostile(local_registry, python_layer)
+
+
+@pytest.fixture(scope="session")
+def plain(hostile: Hostile) -> str:
+    program = Path("/usr/bin/id").read_bytes()
+    return hostile.reference(file("as-root", program, mode=0o6755), file("victim", "whole"))

@@ -23,6 +23,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import attrs
 from attrs import frozen
 
 from lunette._scratch import remove_tree
@@ -34,6 +35,7 @@ from lunette.server.engines.protocol import (
     NoCapacityError,
     NotSupportedError,
     Process,
+    SandboxPausedError,
     SandboxSpec,
     TerminalSize,
     Tmpfs,
@@ -42,6 +44,7 @@ from lunette.server.engines.protocol import (
 __all__ = ["Box", "Engine", "Ran", "driving"]
 
 _GUARD = 30.0
+_REFUSALS = (CommandNotRunnableError, NotSupportedError, NoCapacityError, SandboxPausedError)
 
 
 @frozen(kw_only=True)
@@ -56,6 +59,7 @@ class Ran:
     stderr: str = ""
     code: int | None = None
     signal: int | None = None
+    out_of_memory: bool = False
     error: str | None = None
 
 
@@ -83,6 +87,7 @@ class Box:
         * signal: send it
         * resize: (rows, columns)
         * kill: end it
+        * pause: pause the sandbox, or resume it
         * descriptors: leave the engine but so many; None gives back what is held
         * threads: hold all threads of the loop, or let go of them
 
@@ -96,6 +101,17 @@ class Box:
     def files(self, does: str, **more: Any) -> dict[str, Any]:
         """See `Files`, beside this module."""
         return self._engine.ask({"op": "files", "id": self.id, "does": does, "more": more})
+
+    def pause(self, paused: bool = True) -> str:
+        """Pause or resume it, and return its state."""
+        asked = {"op": "pause", "id": self.id, "paused": paused}
+        return str(self._engine.ask(asked)["state"])
+
+    def look(self) -> dict[str, Any]:
+        return self._engine.ask({"op": "look", "id": self.id})
+
+    def stats(self) -> dict[str, Any]:
+        return self._engine.ask({"op": "stats", "id": self.id})
 
     def python(self, script: str, **more: Any) -> str:
         """Run *script* inside and return what it prints; one that breaks is a fault of the test."""
@@ -204,6 +220,18 @@ class _Driver:
         await self._engine.destroy(handle)
         return {}
 
+    async def pause(self, id: str, *, paused: bool) -> dict[str, Any]:
+        change = self._engine.pause if paused else self._engine.resume
+        await change(self._handles[id])
+        return await self.look(id)
+
+    async def look(self, id: str) -> dict[str, Any]:
+        status = await self._engine.inspect(self._handles[id])
+        return {"state": status.state, "reason": status.reason}
+
+    async def stats(self, id: str) -> dict[str, Any]:
+        return attrs.asdict(await self._engine.stats(self._handles[id]))
+
     async def files(self, id: str, does: str, more: dict[str, Any]) -> dict[str, Any]:
         answer: dict[str, Any] = await self._steps.do(self._handles[id], does, more)
         return answer
@@ -231,18 +259,26 @@ class _Driver:
         )
         try:
             process = await self._engine.exec(self._handles[id], command)
-        except (CommandNotRunnableError, NotSupportedError, NoCapacityError, OSError) as error:
+        except (*_REFUSALS, OSError) as error:
             return {"error": f"{type(error).__name__}: {error}"}
         seen = _Seen(process)
         following = asyncio.create_task(seen.follow())
         for step in steps:
-            await seen.do(step)
+            if "pause" in step:
+                await self.pause(id, paused=step["pause"])
+            else:
+                await seen.do(step)
         if background:
             self._left.add(following)
             return seen.texts
         await following
         ended = await process.wait()
-        return {**seen.texts, "code": ended.code, "signal": ended.signal}
+        return {
+            **seen.texts,
+            "code": ended.code,
+            "signal": ended.signal,
+            "out_of_memory": ended.out_of_memory,
+        }
 
 
 class _Seen:

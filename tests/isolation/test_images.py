@@ -31,41 +31,12 @@ from lunette import (
     Sandbox,
 )
 
-from ..images.oci_image import Image, Layer, layer, push
-from ..images.registry import Registry
+from ..images.hostile import Hostile
 from ..images.tar_layers import Entry, file, symlink, whiteout
 
 GUARD = 30.0
 ONCE = RetryPolicy(attempts=1)
 USER = 1234
-_CONFIG = {"Env": ["PATH=/usr/local/bin:/usr/bin:/bin"]}
-
-
-class Hostile:
-    """Images in a registry of this run."""
-
-    def __init__(self, registry: Registry, base: Layer) -> None:
-        self._registry = registry
-        self._base = base
-        self._pushed = 0
-
-    def reference(self, *entries: Entry, **config: Any) -> str:
-        """Return what an image with *entries* over a real root file system is called."""
-        self._pushed += 1
-        image = Image(layers=(self._base, layer(entries)), config={**_CONFIG, **config})
-        push(self._registry.url, f"isolation/{self._pushed}", "latest", image)
-        return f"{self._registry.host}/isolation/{self._pushed}"
-
-
-@pytest.fixture(scope="module")
-def hostile(local_registry: Registry, python_layer: Layer) -> Hostile:
-    return Hostile(local_registry, python_layer)
-
-
-@pytest.fixture(scope="module")
-def plain(hostile: Hostile) -> str:
-    program = Path("/usr/bin/id").read_bytes()
-    return hostile.reference(file("as-root", program, mode=0o6755), file("victim", "whole"))
 
 
 @pytest.fixture

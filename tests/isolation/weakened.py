@@ -41,6 +41,11 @@ def proc_root() -> None:
     )
 
 
+def host_proc() -> None:
+    """The machine's own /proc, as some runtimes give it to containers in containers."""
+    _rearrange(lambda text: text.replace("--proc\0/proc\0", "--bind\0/proc\0/proc\0"))
+
+
 def environment() -> None:
     from lunette.server.engines.bubblewrap import engine
 
@@ -168,10 +173,22 @@ def no_overlay() -> None:
     _rearrange(lambda text: bound(text) if "--overlay-src\0" in text else text)
 
 
-def _set_deadline(seconds: float) -> None:
-    from lunette.server.engines.bubblewrap import _worker
+def no_limits() -> None:
+    """No control groups, and nobody who looks."""
+    from lunette.server.engines.bubblewrap import engine
+    from lunette.server.engines.bubblewrap._limits_watched import WatchedLimits
 
-    _worker.ANSWER_SECONDS = seconds
+    async def watch(self: WatchedLimits) -> None: ...
+
+    WatchedLimits.watch = watch  # type: ignore[method-assign]
+    engine.find_limits = WatchedLimits
+
+
+def _set_deadline(seconds: float) -> None:
+    from lunette.server.engines.bubblewrap import _forkserver, _worker
+
+    _worker.ANSWER_SECONDS = _forkserver._ANSWER_SECONDS = seconds
+    _worker.Worker.ask.__kwdefaults__["deadline"] = seconds
 
 
 def _rearrange(change: Callable[[str], str]) -> None:
@@ -259,9 +276,44 @@ def inside_dumpable() -> None:
 
 
 def inside_namespaces_allowed() -> None:
+    from lunette.server.engines.bubblewrap.inside import sysctl
+
+    sysctl.forbid_user_namespaces = lambda: None
+
+
+def inside_settings() -> None:
+    """/proc/sys as bwrap mounts it."""
+    from lunette.server.engines.bubblewrap.inside import sysctl
+
+    sysctl.close = lambda: None
+
+
+def inside_capabilities() -> None:
+    """Whoever enters a user namespace has all of them there."""
+    from lunette.server.engines.bubblewrap.inside import kernel
+
+    kernel.limit_capabilities = kernel.set_capabilities = lambda keep: None
+
+
+def inside_set_uid() -> None:
+    """One directory in which set-uid programs count."""
+    from lunette.server.engines.bubblewrap.inside import kernel
+    from lunette.server.engines.bubblewrap.inside.worker import Worker
+
+    original = Worker._furnish
+
+    def furnish(self: Worker, message: Any) -> None:
+        original(self, message)
+        kernel._mount(None, "/tmp", kernel._MS_REMOUNT | kernel._MS_BIND)
+
+    Worker._furnish = furnish  # type: ignore[method-assign]
+
+
+def inside_outside() -> None:
+    """A worker that enters no sandbox: its commands run as who started the server."""
     from lunette.server.engines.bubblewrap.inside import worker
 
-    worker._forbid_user_namespaces = lambda: None
+    worker.enter = lambda pid1, base, furnish: os.chdir("/")
 
 
 def inside_shared_network() -> None:

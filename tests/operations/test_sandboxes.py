@@ -294,3 +294,56 @@ def test_what_cannot_be_read_is_told_from_within_the_upload(
     io = scripted(httpx.Response(204))
     with pytest.raises(errors.ServiceError, match=r"\.dockerignore, line 1"):
         run(sandboxes.create(io, building))
+
+
+# Lifetimes
+
+
+def test_create_sends_lifetimes(scripted: Any) -> None:
+    io = scripted(httpx.Response(201, json=info()))
+    run(sandboxes.create(io, HOST, ttl=60, idle_timeout=1.5))
+    assert io.requests[0]["json"] == {"service": HOST.service, "ttl": 60, "idle_timeout": 1.5}
+
+
+def test_lifetimes_that_are_refused_before_anything_is_sent(
+    scripted: Any, building: Specification
+) -> None:
+    io = scripted()
+    for wrong in (0, -1, float("nan"), float("inf"), 31_536_001):
+        with pytest.raises(ValueError, match="ttl"):
+            run(sandboxes.create(io, HOST, ttl=wrong))
+        with pytest.raises(ValueError, match="seconds"):
+            run(sandboxes.extend(io, ID, wrong))
+    with pytest.raises(TypeError, match="idle_timeout"):
+        run(sandboxes.create(io, HOST, idle_timeout=True))
+    with pytest.raises(errors.NotSupportedError, match="from a Dockerfile with idle_timeout"):
+        run(sandboxes.create(io, building, idle_timeout=1))
+    io.profile.published = True
+    with pytest.raises(errors.NotSupportedError, match="create_sandbox with ttl and idle_timeout"):
+        run(sandboxes.create(io, HOST, ttl=1, idle_timeout=1))
+    with pytest.raises(errors.NotSupportedError, match="extend"):
+        run(sandboxes.extend(io, ID, 1))
+    assert io.diary == []
+
+
+def test_extend(scripted: Any) -> None:
+    end = "2026-11-23T11:00:00Z"
+    answers = (httpx.Response(200, json=info(**more)) for more in ({"expires_at": end}, {}))
+    io = scripted(*answers)
+    assert run(sandboxes.extend(io, ID, 60)) == datetime(2026, 11, 23, 11, tzinfo=UTC)
+    assert run(sandboxes.extend(io, ID, 60)) is None
+    assert io.diary == [f"put /sandboxes/{ID}/lifetime"] * 2
+    assert io.requests[0]["json"] == {"seconds": 60}
+
+
+def test_what_is_left_is_stopped_where_it_is_still_there(scripted: Any) -> None:
+    stopped = httpx.Response(200, json={"stopped": [ID], "failed": []})
+    io = scripted(httpx.Response(200, json={"sandboxes": [info()]}), stopped)
+    assert run(sandboxes.stop_the_left(io, ["gone", ID])) == [ID]
+    assert io.requests[1]["json"]["sandbox_ids"] == [ID]
+    io = scripted(httpx.Response(200, json={"sandboxes": []}))
+    assert run(sandboxes.stop_the_left(io, ["gone"])) == []
+    io = scripted(stopped)
+    io.profile.published = True
+    assert run(sandboxes.stop_the_left(io, [ID])) == [ID]
+    assert io.diary == ["post /sandboxes/stop"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import shutil
 import socket
@@ -11,13 +12,14 @@ import sys
 import tempfile
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from lunette.server._connections import Bounds
 from lunette.server._guard import Access
 from lunette.server._http import HTTPServer
 from lunette.server.app import create_app
@@ -33,9 +35,18 @@ GUARD = 30.0
 class Service:
     """A running server, seen from a test."""
 
-    def __init__(self, engine: HostEngine, access: Access | None = None) -> None:
+    def __init__(
+        self,
+        engine: HostEngine,
+        access: Access | None = None,
+        *,
+        bounds: Bounds | None = None,
+        grace: float = 0.0,
+    ) -> None:
         self.engine = engine
         self.access = access
+        self._bounds = bounds
+        self._grace = grace
         self._directory = tempfile.TemporaryDirectory(prefix="t-")
         self.store: Store | None = None
         self._loop = asyncio.new_event_loop()
@@ -54,7 +65,17 @@ class Service:
 
     def stop(self) -> None:
         assert self._server is not None
-        self._loop.call_soon_threadsafe(self._server.stop)
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._server.stop)
+        self.ended()
+
+    def drain(self) -> None:
+        """Do what SIGTERM does."""
+        assert self._server is not None
+        self.call(self._server.drain)
+
+    def ended(self) -> None:
+        """Wait until it has stopped."""
         self._thread.join(GUARD)
         assert not self._thread.is_alive()
         self._directory.cleanup()
@@ -98,7 +119,17 @@ class Service:
 
     def routes(self) -> Any:
         """Return the paths of the application, to be bent."""
-        return self._app._app.routes
+        return self._app._app._app.routes
+
+    def connections(self) -> Any:
+        """Return the connections of the server."""
+        assert self._server is not None
+        return self._server.server_state.connections
+
+    def tasks(self) -> Any:
+        """Return the requests that run."""
+        assert self._server is not None
+        return self._server.server_state.tasks
 
     def raw(self) -> socket.socket:
         """Return a connection, to be misused."""
@@ -133,10 +164,24 @@ class Service:
         self.store = Store(Path(self._directory.name))
         self.registry = Registry(self._launch, self.store)
         self._app: Any = create_app(self.registry, access=self.access)
-        self._server = HTTPServer(self._app, signals=False)
+        self._server = HTTPServer(
+            self._app,
+            signals=False,
+            grace=self._grace,
+            draining=self.registry.draining.begin,
+            bounds=self._bounds,
+        )
         self._up.set()
         await self._server.run_on(self._listener)
         self.store.close()
+
+
+@contextlib.contextmanager
+def running(service: Service) -> Generator[Service]:
+    """Run a server of a test's own."""
+    service.start()
+    yield service
+    service.stop()
 
 
 @pytest.fixture

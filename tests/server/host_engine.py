@@ -35,6 +35,7 @@ from lunette.server.engines.protocol import (
     SandboxGoneError,
     SandboxSpec,
     State,
+    Stats,
     Status,
     TerminalSize,
 )
@@ -71,6 +72,10 @@ class HostEngine:
         self.start_gate.set()
         self.exec_gate = asyncio.Event()
         self.exec_gate.set()
+        self.pause_gate = asyncio.Event()
+        self.pause_gate.set()
+        self.paused: list[str] = []
+        self.resumed: list[str] = []
         self.created: list[str] = []
         self.destroyed: list[str] = []
         self.specs: dict[str, SandboxSpec] = {}
@@ -122,6 +127,18 @@ class HostEngine:
                 process.gone = True
                 await process.kill()
         shutil.rmtree(self.root / handle.sandbox_id, ignore_errors=True)
+
+    async def stats(self, handle: Handle) -> Stats:
+        return Stats(memory=1 << 20, cpu_seconds=0.5, processes=2, disk=4096, memory_peak=2 << 20)
+
+    async def pause(self, handle: Handle) -> None:
+        await self.pause_gate.wait()
+        self._path(handle, ".")
+        self.paused.append(handle.sandbox_id)
+
+    async def resume(self, handle: Handle) -> None:
+        self._path(handle, ".")
+        self.resumed.append(handle.sandbox_id)
 
     async def exec(self, handle: Handle, command: Command) -> HostProcess:
         await self.exec_gate.wait()

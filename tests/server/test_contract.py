@@ -131,6 +131,7 @@ def test_every_operation_with_a_json_body_has_a_validator() -> None:
         "commit_upload",
         "create_sandbox",
         "exec_command",
+        "extend_sandbox",
         "move_file",
         "resize_terminal",
         "signal_process",

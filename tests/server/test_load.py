@@ -82,7 +82,7 @@ def test_commands_beyond_what_can_be_started_are_shed(
 def test_creates_beyond_what_can_be_made_are_shed(
     service: Service, client: httpx.Client, engine: HostEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service.registry._starting_sandboxes, "_limit", 2)
+    monkeypatch.setattr(service.registry._making.starting, "_limit", 2)
     service.call(engine.create_gate.clear)
     paths = [f"/sandboxes/{uuid.uuid4()}" for _ in range(3)]
     with ThreadPoolExecutor(3) as threads:

@@ -13,10 +13,13 @@ from lunette.server.engines.selection import select
 from lunette.server.settings import Settings
 
 VARIABLES = {
+    "allow_unenforced_limits": "LUNETTE_ALLOW_UNENFORCED_LIMITS",
     "log_limit": "LUNETTE_LOG_LIMIT",
     "registry_mirrors": "LUNETTE_REGISTRY_MIRRORS",
     "insecure_registries": "LUNETTE_INSECURE_REGISTRIES",
     "disk_limit": "LUNETTE_DISK_LIMIT",
+    "ttl": "LUNETTE_TTL",
+    "idle_timeout": "LUNETTE_IDLE_TIMEOUT",
 }
 
 
@@ -82,6 +85,24 @@ def test_the_limit_of_a_log(file: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert Settings.read().log == 1 << 20
 
 
+def test_limits_that_nothing_keeps(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not Settings.read().allow_unenforced_limits
+    file.write_text('{"allow_unenforced_limits": true}')
+    assert Settings.read().allow_unenforced_limits
+    monkeypatch.setenv("LUNETTE_ALLOW_UNENFORCED_LIMITS", "0")
+    assert not Settings.read().allow_unenforced_limits
+
+
+def test_lifetimes(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (Settings.read().ttl, Settings.read().idle_timeout) == (24 * 3600, 3600)
+    file.write_text('{"ttl": 90.5, "idle_timeout": 0}')
+    assert (Settings.read().ttl, Settings.read().idle_timeout) == (90.5, None)
+    monkeypatch.setenv("LUNETTE_TTL", "1h30m")
+    assert Settings.read().ttl == 5400
+    given = Settings.read({"ttl": "0", "idle_timeout": None})
+    assert (given.ttl, given.idle_timeout) == (None, None)
+
+
 def test_an_empty_variable_is_an_unset_one(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file.write_text('{"disk_limit": 7, "insecure_registries": ["a"]}')
     for name in VARIABLES.values():
@@ -91,8 +112,10 @@ def test_an_empty_variable_is_an_unset_one(file: Path, monkeypatch: pytest.Monke
 
 
 WRONG: dict[str, list[Any]] = {
+    "allow_unenforced_limits": [None, 2, "yes", [], {}],
     "log_limit": [0, "1023k", "lots", None],
     "disk_limit": [0, -1, True, None, 1.5e300, "10 bananas", "", [], {}],
+    "ttl": [-1, "soon", None, True, "1d", "9" * 400 + "h", 31536001],
     "registry_mirrors": [1, {"a": "b"}, [1], ["docker.io"], ["=b"], ["a="]],
     "insecure_registries": [1, "a.example", {}, [None], [["a"]]],
 }
@@ -110,7 +133,9 @@ def test_a_wrong_value_in_the_file_is_named(file: Path, key: str, value: Any) ->
 @pytest.mark.parametrize(
     ("key", "text"),
     [
+        ("allow_unenforced_limits", "yes"),
         *(("disk_limit", t) for t in ("0", "-1", "lots", "1e400", "9" * 400)),
+        *(("idle_timeout", t) for t in ("-1", "soon", "1e3", "9000h")),
         *(("registry_mirrors", t) for t in ("docker.io", "a=b,c", "=b", "a=")),
     ],
 )
@@ -157,3 +182,12 @@ def test_an_engine_says_what_is_wrong_with_them(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("LUNETTE_DISK_LIMIT", "lots")
     with pytest.raises(EngineUnavailableError, match=r"LUNETTE_DISK_LIMIT.*'lots' is no size"):
         select("bubblewrap")
+
+
+def test_how_long_a_server_waits_for_what_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Settings.read().grace == 5
+    monkeypatch.setenv("LUNETTE_GRACE", "1m30s")
+    assert Settings.read().grace == 90
+    assert Settings.read({"grace": "0"}).grace == 0
+    with pytest.raises(EngineUnavailableError, match="grace"):
+        Settings.read({"grace": "soon"})

@@ -184,7 +184,7 @@ def test_an_engine_that_can_less_is_asked_for_less() -> None:
 
 
 def test_what_only_the_engine_knows_is_refused_and_not_lost() -> None:
-    more = Capabilities(isolation="x", images=("host",), service_keys=KEYS | {"mem_limit"})
+    more = Capabilities(isolation="x", images=("host",), service_keys=KEYS | {"memswap_limit"})
     with pytest.raises(Problem) as caught:
-        read_service("id", {"image": "host", "mem_limit": "1g"}, more)
-    assert (caught.value.code, caught.value.key) == ("not_supported", "mem_limit")
+        read_service("id", {"image": "host", "memswap_limit": "1g"}, more)
+    assert (caught.value.code, caught.value.key) == ("not_supported", "memswap_limit")

@@ -15,9 +15,9 @@ from lunette.server.settings import Settings
 from lunette.server.spec import read_service
 
 _NAMES = """
-    command deploy entrypoint environment extra_hosts hostname image init network_mode pids_limit
-    platform pull_policy read_only shm_size stop_grace_period stop_signal storage_opt tmpfs ulimits
-    user working_dir
+    command cpus deploy entrypoint environment extra_hosts hostname image init mem_limit
+    network_mode pids_limit platform pull_policy read_only shm_size stop_grace_period stop_signal
+    storage_opt tmpfs ulimits user working_dir
 """
 FULL = Capabilities(
     isolation="none",
@@ -66,6 +66,11 @@ def _full(**service: Any) -> SandboxSpec:
         ({"read_only": False}, {}),
         ({"shm_size": 1024}, {"shm_size": 1024}),
         ({"shm_size": "1 kb"}, {"shm_size": 1024}),
+        ({"mem_limit": "64m"}, {"mem_limit": 64 << 20}),
+        ({"deploy": {"resources": {"limits": {"memory": "1g"}}}}, {"mem_limit": 1 << 30}),
+        ({"cpus": 0.5}, {"cpus": 0.5}),
+        ({"cpus": ".5", "deploy": {"resources": {"limits": {"cpus": "0.50"}}}}, {"cpus": 0.5}),
+        ({"deploy": {"resources": {"limits": {"cpus": 2}}}}, {"cpus": 2.0}),
         ({"pids_limit": 50}, {"pids_limit": 50}),
         ({"pids_limit": "50"}, {"pids_limit": 50}),
         ({"pids_limit": 4096}, {"pids_limit": 4096}),
@@ -102,7 +107,8 @@ def test_each_key_in_its_forms_reaches_the_engine(
 
 
 def test_every_key_of_bubblewrap_is_in_the_table_above() -> None:
-    assert BubblewrapEngine(Settings()).capabilities.service_keys == FULL.service_keys
+    settings = Settings(allow_unenforced_limits=True)  # which a machine may not be able to enforce
+    assert BubblewrapEngine(settings).capabilities.service_keys == FULL.service_keys
     (mark,) = (
         mark
         for mark in test_each_key_in_its_forms_reaches_the_engine.pytestmark
@@ -118,13 +124,6 @@ def _limits(**limits: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("service", "key"),
     [
-        ({"mem_limit": "1g"}, "mem_limit"),
-        ({"mem_limit": 1}, "mem_limit"),
-        ({"cpus": 0.5}, "cpus"),
-        ({"cpus": "2"}, "cpus"),
-        (_limits(memory="1g"), "deploy.resources.limits.memory"),
-        (_limits(cpus="0.5"), "deploy.resources.limits.cpus"),
-        (_limits(cpus=1, pids=5), "deploy.resources.limits.cpus"),
         (_limits(devices=[]), "deploy.resources.limits.devices"),
         ({"deploy": {"resources": {"reservations": {}}}}, "deploy.resources.reservations"),
         ({"deploy": {"mode": "replicated"}}, "deploy.mode"),
@@ -165,10 +164,28 @@ def test_what_no_engine_here_keeps_is_named(service: dict[str, Any], key: str) -
     assert (problem.code, problem.key) == ("not_supported", key)
 
 
+@pytest.mark.parametrize(
+    ("service", "key"),
+    [
+        ({"mem_limit": "1g"}, "mem_limit"),
+        ({"cpus": 0.5}, "cpus"),
+        (_limits(memory="1g"), "deploy.resources.limits.memory"),
+        (_limits(cpus=1, pids=5), "deploy.resources.limits.cpus"),
+    ],
+)
+def test_limits_that_nothing_enforces(service: dict[str, Any], key: str) -> None:
+    keys = FULL.service_keys - {"mem_limit", "cpus"}
+    with pytest.raises(Problem) as caught:
+        read_service("id", {"image": "host", **service}, evolve(FULL, service_keys=keys))
+    assert (caught.value.code, caught.value.key) == ("not_supported", key)
+
+
 WRONG: dict[str, list[Any]] = {
     "command": [1, True, {}, [1], [None], "'", "a\0", ["\0"]],
+    "cpus": [None, True, 0, 0.001, -1, "", "x", "1e3", "nan", "9" * 33, 10**400, [], {}],
     "deploy": [None, 1, "", [], {"resources": None}, {"resources": {"limits": []}}],
     "deploy.resources.limits.pids": ["", "abc", True, None, 1.5, [], "1e3", "9" * 5000, MEGABYTE],
+    "deploy.resources.limits.cpus": [True, "x", "nan", "inf", -1, [], "9" * 400, MEGABYTE],
     "deploy.resources.limits.memory": [True, "1 banana", -1, None],
     "entrypoint": [1, True, {}, [1], "\\", "a\0"],
     "environment": [1, "A=1", True, [1], {"A": []}, {"": "1"}, {"A": "\0"}, ["=1"]],
@@ -179,6 +196,7 @@ WRONG: dict[str, list[Any]] = {
     "image": [None, 1, "", "A", " ", "a b", "a\0", "../a", MEGABYTE, []],
     "init": [None, 0, 1, "true", "", {}],
     "labels": [None, 1, "a", [1], {"a": []}],
+    "mem_limit": [None, True, 0, -1, 1.5, "", "1x", "9" * 400, 10**400, MEGABYTE, [], 1 << 61],
     "network_mode": [None, 1, True, []],
     "pids_limit": [None, True, 1.5, "", "x", "1.0", "1 ", "0x9", "9" * 33, 10**400, [], {}],
     "platform": [None, 1, [], MEGABYTE],
@@ -223,6 +241,8 @@ def test_values_of_every_key_are_attacked() -> None:
 def test_limits_that_say_two_things() -> None:
     problem = _problem({"pids_limit": 50, **_limits(pids="51")})
     assert (problem.code, problem.key) == ("invalid_service", "pids_limit")
+    problem = _problem({"mem_limit": "1g", **_limits(memory="1025m")})
+    assert (problem.code, problem.key) == ("invalid_service", "mem_limit")
 
 
 def _problem(service: dict[str, Any]) -> Problem:

@@ -8,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 
 from lunette.server import store as store_module
 from lunette.server.output import Outcome
@@ -183,6 +184,20 @@ def test_a_database_that_is_none_of_ours(tmp_path: Path, content: bytes | None) 
         assert (tmp_path / "state.db").read_bytes() == content
     (tmp_path / "state.db").unlink()
     Store(tmp_path, durable=True).close()  # the lock was given back
+
+
+def test_a_database_of_an_earlier_version_is_brought_up_to_date(tmp_path: Path) -> None:
+    with closing(Store(tmp_path, durable=True)) as store:
+        keep(store, "old", SMALL)
+    with closing(sqlite3.connect(tmp_path / "state.db")) as db:
+        db.execute("ALTER TABLE commands DROP COLUMN out_of_memory")
+        db.execute("PRAGMA user_version = 1")
+    killed = evolve(SMALL, exit_code=137, signal=9, out_of_memory=True)
+    with closing(Store(tmp_path, durable=True)) as store:
+        assert outcome_of(store, "old") == SMALL
+        keep(store, "new", killed)
+    with closing(Store(tmp_path, durable=True)) as store:
+        assert outcome_of(store, "new") == killed
 
 
 def test_a_lock_of_somebody_elses_loses_nothing(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from lunette import (
     RetryPolicy,
     Sandbox,
     SandboxInfo,
+    SandboxStats,
     StopResult,
 )
 
@@ -180,6 +181,7 @@ def processes(sandbox: Sandbox) -> None:
     sandbox.start(["sh"], tty=True, timeout=9.5).resize(24, 80)
     sandbox.start(["sh"], tty=(24, 80), input=b"exit\n", cwd="/", env={"A": "1"}).kill()
     assert_type(sandbox.processes(), list[ProcessInfo])
+    assert_type(sandbox.stats(), SandboxStats)
     assert_type(sandbox.process("id"), Process)
     sandbox.exec("true", user="nobody", on_stdout=print, on_stderr=lambda text: text.upper())
 
@@ -205,6 +207,8 @@ async def awaited_processes(sandbox: AsyncSandbox) -> None:
         await process.aresize(24, 80)
         await process.akill()
     assert_type(await sandbox.aprocesses(), list[ProcessInfo])
+    assert_type(await sandbox.astats(), SandboxStats)
+    await sandbox.apause()
     assert_type(await sandbox.aprocess("id"), Process)
     await sandbox.aexec("true", on_stdout=told, on_stderr=print)
 

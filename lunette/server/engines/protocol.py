@@ -8,6 +8,7 @@ Errors tell apart what a caller has to know:
     ├── NoCapacityError          nothing was started; later may work
     │   └── NoSpaceError         the disk is full, or nearly
     ├── SandboxGoneError         the sandbox ended; `status` says how
+    ├── SandboxPausedError       nothing can begin in it until it is resumed
     └── CommandNotRunnableError  nothing was started: 127 not found, 126 not executable
     ImageError                   an image cannot be had, see `lunette.server.images.errors`
     OSError                      a file inside the sandbox; `errno` and `filename` are set
@@ -56,8 +57,10 @@ __all__ = [
     "PulledImage",
     "Report",
     "SandboxGoneError",
+    "SandboxPausedError",
     "SandboxSpec",
     "State",
+    "Stats",
     "Status",
     "TerminalSize",
     "Tmpfs",
@@ -83,11 +86,14 @@ class State(StrEnum):
 
 @frozen(kw_only=True)
 class Status:
-    """How a sandbox is, and why. *exit_code* is that of the service's own command."""
+    """How a sandbox is, and why. *exit_code* is that of the service's own command; with
+    *out_of_memory* it failed since it had used all of its memory.
+    """
 
     state: State
     reason: str | None = None
     exit_code: int | None = None
+    out_of_memory: bool = False
 
 
 @frozen(kw_only=True)
@@ -118,6 +124,8 @@ class SandboxSpec:
     read_only: bool = False
     tmpfs: tuple[Tmpfs, ...] = ()
     shm_size: int | None = None
+    mem_limit: int | None = None
+    cpus: float | None = None
     pids_limit: int | None = None
     disk: int | None = None
     ulimits: Mapping[str, tuple[int, int]] = field(factory=dict[str, tuple[int, int]])
@@ -153,10 +161,14 @@ class Command:
 
 @frozen(kw_only=True)
 class Exit:
-    """How a command ended: *code* as a shell would show it, 128 + n for a death by *signal* n."""
+    """How a command ended: *code* as a shell would show it, 128 + n for a death by *signal* n.
+
+    *out_of_memory* is whether the machine killed it, since its sandbox had no memory left.
+    """
 
     code: int
     signal: int | None = None
+    out_of_memory: bool = False
 
 
 @frozen
@@ -172,6 +184,20 @@ class Event:
 
     handle: Handle
     status: Status
+
+
+@frozen(kw_only=True)
+class Stats:
+    """What a sandbox uses, in bytes and seconds; *processes* are all, and their threads. None is
+    what is not known, or not limited.
+    """
+
+    memory: int
+    memory_peak: int | None = None
+    memory_limit: int | None = None
+    cpu_seconds: float
+    processes: int
+    disk: int
 
 
 @frozen(kw_only=True)
@@ -198,6 +224,8 @@ class Capabilities:
     pulls_images: bool = False
     platform: str = ""
     limits: Mapping[str, int] = field(factory=dict[str, int])  # as `limits` in openapi.yaml
+    enforces: tuple[str, ...] = ()
+    limits_by: str | None = None
 
 
 class EngineError(Exception):
@@ -230,6 +258,10 @@ class SandboxGoneError(EngineError):
     def __init__(self, status: Status) -> None:
         super().__init__(status.reason or f"the sandbox is {status.state}")
         self.status = status
+
+
+class SandboxPausedError(EngineError):
+    """Nothing was done, since the sandbox is paused."""
 
 
 class CommandNotRunnableError(EngineError):
@@ -342,6 +374,22 @@ class Engine(Protocol):
 
     async def destroy(self, handle: Handle) -> None:
         """End every process and remove every file of a sandbox. Idempotent."""
+        ...
+
+    async def stats(self, handle: Handle) -> Stats:
+        """Measure what a sandbox uses; what of it is slow to find may be seconds old."""
+        ...
+
+    async def pause(self, handle: Handle) -> None:
+        """Freeze all that runs in a sandbox, whatever it does about it. Idempotent.
+
+        Until `resume`, what would begin something in it raises SandboxPausedError; what is there
+        can be killed, and its output taken.
+        """
+        ...
+
+    async def resume(self, handle: Handle) -> None:
+        """Let a paused sandbox go on. Idempotent."""
         ...
 
     async def exec(self, handle: Handle, command: Command) -> Process:

@@ -54,6 +54,7 @@ class ImageEndpoints:
         images, reference = await self._asked("pull_image", request)
         pull = self._pulls.get(reference)
         if pull is None:
+            self._registry.draining.check()
             pull = self._pulls[reference] = _Pull(images, reference, self._forget)
         if not await pull.wait(preferred_wait(request)):
             response = answer(_under_way(reference, pull.progress), 202)

@@ -180,8 +180,8 @@ class Channel:
             return
         except OSError:
             received = None
-        if received is None:
-            self.close()
+        if received is None or not _is_told(received[0]):
+            self._give_up(received)
             return
         message, fds = received
         answer = None if "exit" in message else self._waiting.pop(message.get("id"), None)
@@ -189,6 +189,12 @@ class Channel:
             answer.set_result((message, fds))
             return
         self._unwanted(message, fds)
+
+    def _give_up(self, received: Answer | None) -> None:
+        """The other side is gone, or whoever sends there is not it."""
+        for fd in received[1] if received else ():
+            os.close(fd)
+        self.close()
 
     def _unwanted(self, message: Message, fds: list[int]) -> None:
         """Who asked does not wait any more."""
@@ -208,3 +214,9 @@ class Channel:
             if not answer.done():
                 answer.set_exception(DeadChannelError("the other side is gone"))
         self._waiting.clear()
+
+
+def _is_told(message: Message) -> bool:
+    """Whether *message* is an answer, a first word or the end of a command."""
+    ended = isinstance(message["exit"], int) if "exit" in message else True
+    return ended and isinstance(message.get("id"), int if "exit" in message else int | None)

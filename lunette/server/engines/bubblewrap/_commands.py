@@ -1,4 +1,4 @@
-"""The commands of one sandbox: how they start, are signalled, and end."""
+"""The commands of one sandbox: how they start, and how their ends are told."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from lunette.server.engines.bubblewrap._files import os_error, read_head
-from lunette.server.engines.bubblewrap._hunting import Hunting
-from lunette.server.engines.bubblewrap._killing import Hunt
+from lunette.server.engines.bubblewrap._freezing import Freezing
+from lunette.server.engines.bubblewrap._limits import Deaths
 from lunette.server.engines.bubblewrap._pipes import Output, Pipes
 from lunette.server.engines.bubblewrap._process import BubblewrapProcess
 from lunette.server.engines.bubblewrap._terminal import Terminal
-from lunette.server.engines.bubblewrap._threads import Threads, to_the_end
+from lunette.server.engines.bubblewrap._threads import Threads
 from lunette.server.engines.bubblewrap._users import Owner, User, find_user
 from lunette.server.engines.bubblewrap._worker import Worker
 from lunette.server.engines.bubblewrap.inside.wire import MARKER, Message
@@ -31,17 +31,17 @@ from lunette.server.engines.protocol import (
 
 __all__ = ["Commands"]
 
-_KILL_SECONDS = 20.0
 _DEATH_SECONDS = 1.0
 _MOST_DISCARDED = 64
+_KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL)  # the latter as a shell says it of a child
 _NO_ROOM = (errno.EAGAIN, errno.ENOMEM, errno.ENOSPC, errno.EMFILE, errno.ENFILE)
 _TERM = {"TERM": "xterm-256color"}
 
 
 class Commands:
     """Starts commands through *worker*, as *owner* unless told otherwise, with the image's *env*
-    and in *working_dir* unless told otherwise; *hunting* is where their ends are worked at, *spawn*
-    runs something until the sandbox goes.
+    and in *working_dir* unless told otherwise; *freezing* signals and ends them, *deaths*
+    knows whom the machine ended, *spawn* runs something until the sandbox goes.
     """
 
     def __init__(
@@ -51,7 +51,8 @@ class Commands:
         owner: Owner,
         env: Mapping[str, str],
         working_dir: str,
-        hunting: Hunting,
+        freezing: Freezing,
+        deaths: Deaths,
         threads: Threads,
         spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
     ) -> None:
@@ -59,15 +60,12 @@ class Commands:
         self._worker = worker
         self._owner = owner
         self._env = env
-        self._hunting = hunting
+        self._freezing = freezing
+        self._deaths = deaths
         self._threads = threads
         self._spawn = spawn
         self._running: dict[int, BubblewrapProcess] = {}
         self._discarded: list[Output] = []
-        self._killing = asyncio.Lock()  # one freeze at a time
-        self._doomed: dict[int, str] = {}  # who the next one ends: pid and marker
-        self._thawed = asyncio.Event()
-        self._thawed.set()
 
     async def exec(self, command: Command) -> BubblewrapProcess:
         marker = uuid.uuid4().hex
@@ -90,7 +88,7 @@ class Commands:
         wants_input = command.interactive or command.stdin is not None
         pipes = Pipes(owner, wants_input=wants_input)
         try:
-            await self._thawed.wait()
+            await self._freezing.thawed()
             answer, _ = await self._exec_answer(message, pipes.given)
             self._worker.check()  # its end may have come between the answer and now
         except BaseException:
@@ -107,7 +105,7 @@ class Commands:
     async def _exec_on_terminal(
         self, command: Command, message: Message, marker: str
     ) -> BubblewrapProcess:
-        await self._thawed.wait()
+        await self._freezing.thawed()
         answer, fds = await self._exec_answer(message)
         terminal = Terminal(*fds)
         try:
@@ -128,11 +126,12 @@ class Commands:
         pid: int = answer["pid"]
         process = self._running[answer["id"]] = BubblewrapProcess(
             pid=pid,
-            kill=lambda: self._kill(pid, marker=marker),
-            send=lambda number: self._signal(pid, number, marker=marker),
+            kill=lambda: self._freezing.kill(pid, marker),
+            send=lambda number: self._freezing.signal(pid, marker, number),
             discard=self._discard,
             **ends,
         )
+        process.deaths_before = self._deaths.count()
         return process
 
     def _environment(self, command: Command, user: User | None, marker: str) -> dict[str, str]:
@@ -193,60 +192,20 @@ class Commands:
 
     def give_up(self, message: Message) -> asyncio.Task[None]:
         """End a command that started for nobody."""
-        return self._spawn(self._kill(message["pid"], marker=message["marker"]))
+        return self._spawn(self._freezing.kill(message["pid"], message["marker"]))
 
     def ended(self, message: Message) -> None:
         """The worker says that a command ended."""
         if process := self._running.pop(message["id"], None):
-            process.ended(message["exit"])
+            code: int = message["exit"]
+            process.ended(code, out_of_memory=code in _KILLED and self._died(process))
+
+    def _died(self, process: BubblewrapProcess) -> bool:
+        """Whether the machine killed a command that ended as one that was killed."""
+        return not process.is_killed and self._deaths.explain(process.deaths_before)
 
     def lost(self, status: Status) -> None:
         """All of them went with their sandbox."""
         for process in self._running.values():
             process.lost(status)
         self._running.clear()
-
-    # Signals
-
-    async def _signal(self, pid: int, number: int, *, marker: str) -> None:
-        async with self._killing:  # a signal could undo a freeze
-            await self._hunting.run(self._hunt({pid: marker}).signal, number)
-
-    async def _kill(self, pid: int, *, marker: str) -> None:
-        self._doomed[pid] = marker
-        async with self._killing:
-            if pid not in self._doomed:  # the one before took it along
-                return
-            doomed, self._doomed = self._doomed, {}
-            hunt = self._hunt(doomed)
-            await self._hunting.run(hunt.before)
-            # A command that is sent before the freeze is started before it: the worker does one
-            # thing after the other. One that is sent later would not be frozen, so it waits.
-            self._thawed.clear()
-            try:
-                await to_the_end(self._kill_frozen(hunt))
-            except SandboxGoneError:
-                pass  # and the command with it
-            finally:
-                self._worker.signal_first(signal.SIGCONT)
-                self._thawed.set()
-
-    def _hunt(self, markers: Mapping[int, str]) -> Hunt:
-        return Hunt(
-            markers=markers,
-            root=self._worker.pid,
-            pid1=self._worker.pid1,
-            reserve=self._hunting.reserve,
-        )
-
-    async def _kill_frozen(self, hunt: Hunt) -> None:
-        ended = False
-        try:
-            # Beside a fork storm, the one fork that it takes needs seconds.
-            answer, _ = await self._worker.ask({"op": "freeze"}, deadline=_KILL_SECONDS)
-            self._worker.signal_first(signal.SIGSTOP)
-            if answer.get("frozen"):
-                ended = await self._hunting.run(hunt.kill_and_thaw, _KILL_SECONDS)
-        finally:
-            if not ended:  # nothing stays frozen: with its first process all of it dies
-                self._worker.fail("a command could not be ended")

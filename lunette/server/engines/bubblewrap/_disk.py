@@ -103,6 +103,7 @@ class DiskWatch:
         trees = [sandbox.tree for sandbox in sandboxes]
         answer, _ = await self._channel.ask({"trees": trees}, deadline=_LONGEST)
         for sandbox, used in zip(sandboxes, answer["bytes"], strict=True):
+            sandbox.disk_used = max(used, 0)
             if used == TOO_MUCH:
                 sandbox.fail("its disk cannot be measured: too deep, or too many open files")
             elif used > sandbox.disk_limit:

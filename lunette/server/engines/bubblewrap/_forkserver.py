@@ -14,6 +14,7 @@ import lunette
 from lunette.server.engines.bubblewrap._channel import Channel, DeadChannelError
 from lunette.server.engines.bubblewrap._host_image import interpreter
 from lunette.server.engines.bubblewrap._memfd import sealed_copy
+from lunette.server.engines.bubblewrap._orphans import end_orphans
 from lunette.server.engines.bubblewrap._sandbox import refused
 from lunette.server.engines.bubblewrap._worker import ANSWER_SECONDS
 from lunette.server.engines.bubblewrap.inside.wire import Message
@@ -101,6 +102,13 @@ class ForkServer:
             raise NoCapacityError(f"no process for the sandbox: {answer['error']}")
         return ours, fds
 
+    async def kill(self) -> None:
+        """End one that does not answer, or is dead; workers and their sandboxes go on without."""
+        self._channel.close()
+        self._process.kill()
+        await asyncio.to_thread(self._process.wait)
+        await asyncio.to_thread(end_orphans)
+
     async def aclose(self) -> None:
         """Hang up: the fork server ends what is left below it, and then itself."""
         self._channel.close()
@@ -109,6 +117,8 @@ class ForkServer:
         except subprocess.TimeoutExpired:
             self._process.kill()
             await asyncio.to_thread(self._process.wait)
+        if self._process.returncode:  # it could not end what it had made
+            await asyncio.to_thread(end_orphans)
 
 
 def _spawn(fd: int, lock: int) -> subprocess.Popen[bytes]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar, TypeVarTuple
 
+from lunette.server.engines.bubblewrap._freezer import Freezers
 from lunette.server.engines.bubblewrap._proc import HUNTS, Reserve
 from lunette.server.engines.bubblewrap._threads import to_the_end
 
@@ -17,12 +18,13 @@ Ts = TypeVarTuple("Ts")
 
 
 class Hunting:
-    """A few threads of their own, so that who makes hunts last holds up no file and no log, and the
-    *reserve* of descriptors for them.
+    """A few threads of their own, so that who makes hunts last holds up no file and no log, the
+    *reserve* of descriptors for them, and the *freezers* of what is paused.
     """
 
     def __init__(self) -> None:
         self.reserve = Reserve()
+        self.freezers = Freezers()
         self._threads = ThreadPoolExecutor(HUNTS, thread_name_prefix="lunette-hunt")
 
     async def run(self, hunt: Callable[[*Ts], T], *args: *Ts) -> T:
@@ -42,3 +44,4 @@ class Hunting:
         """
         self._threads.shutdown()
         self.reserve.close()
+        self.freezers.close()

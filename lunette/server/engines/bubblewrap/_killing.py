@@ -1,5 +1,5 @@
-"""Ending commands with all that they started, from outside the sandbox, where nothing in it can
-interfere.
+"""Freezing a sandbox, and ending commands with all that they started, from outside of it, where
+nothing in it can interfere.
 
 A process belongs to a command if it descends from it, shares its session, or carries its marker in
 the environment that it was started with. They are looked for while the whole sandbox is frozen:
@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 
 from attrs import define, field
 
+from lunette.server.engines.bubblewrap._freezer import Freezer
 from lunette.server.engines.bubblewrap._proc import (
     PAUSE_SECONDS,
     STILL,
@@ -39,13 +40,16 @@ class Hunt:
 
     *markers* are those of the commands by their first processes, *root* is the worker, whose
     descendants are the sandbox with its first process *pid1*. *reserve* is what there is to give up
-    where the server has no descriptor left.
+    where the server has no descriptor left. In a sandbox that is *paused*, nothing goes on; where
+    it is *held*, nothing can.
     """
 
     markers: Mapping[int, str]
     root: int
     pid1: int
     reserve: Reserve
+    paused: bool = False
+    held: bool = False
     _stopped_before: set[Key] = field(factory=set[Key])
 
     def before(self) -> None:
@@ -54,15 +58,51 @@ class Hunt:
         with contextlib.suppress(OSError):  # then they go on: better than no kill
             self._stopped_before = {p.key for p in self._inside(proc) if p.state == STOPPED}
 
+    def freeze(self, deadline: float) -> bool:
+        """Wait until nothing moves any more; False if something does after *deadline* seconds."""
+        try:
+            return self._frozen(self._proc(deadline)) is not None
+        except OSError:  # there was no descriptor to be had
+            return False
+
+    def hold(self, freezer: Freezer, deadline: float) -> bool:
+        """Let *freezer* hold all; False if it does not in *deadline* seconds."""
+        proc = self._proc(deadline)
+        held: set[Key] = set()
+        while not proc.late:
+            found = [process for process in self._inside(proc) if process.key not in held]
+            freezer.hold(process.pid for process in found if proc.is_alive(process))
+            held |= {process.key for process in found}
+            if not found and freezer.is_frozen:
+                return True
+        return False
+
+    def is_frozen(self) -> bool:
+        """Whether nothing moves, as far as can be seen now."""
+        proc = self._proc(_SIGNAL_SECONDS)
+        try:
+            return all(process.state in STILL for process in self._inside(proc))
+        except OSError:
+            return True  # who asks does so again
+
+    def thaw(self, deadline: float) -> bool:
+        """Let all go on that nobody else has stopped; False if *deadline* seconds are too few."""
+        proc = self._proc(deadline)
+        try:
+            self._go_on(self._inside(proc), proc)
+        except OSError:
+            return False
+        return not proc.late
+
     def kill_and_thaw(self, deadline: float) -> bool:
         """Kill the commands, let the rest go on; False if not all is dead in *deadline* seconds."""
         try:
             return self._kill_and_thaw(self._proc(deadline))
-        except OSError:  # there was no descriptor to be had
+        except OSError:
             return False
 
     def _kill_and_thaw(self, proc: Proc) -> bool:
-        everything = self._frozen(proc)
+        everything = self._inside(proc) if self.held else self._frozen(proc)
         if everything is None:
             return False
         members = self._members(everything, proc)
@@ -70,14 +110,18 @@ class Hunt:
             return False
         for process in members.values():
             proc.signal(process, signal.SIGKILL)
-        for process in reversed(everything):  # children first: no shell sees one of its own stopped
-            if process.pid not in members and process.key not in self._stopped_before:
-                proc.signal(process, signal.SIGCONT)
+        if not self.paused:
+            self._go_on([one for one in everything if one.pid not in members], proc)
         while any(proc.is_alive(process) for process in members.values()):
             if proc.late:
                 return False
             time.sleep(PAUSE_SECONDS)
         return True
+
+    def _go_on(self, everything: Sequence[Process], proc: Proc) -> None:
+        for process in reversed(everything):  # children first: no shell sees one of its own stopped
+            if process.key not in self._stopped_before:
+                proc.signal(process, signal.SIGCONT)
 
     def signal(self, number: int) -> None:
         """Signal the commands as they are now, parents first; nobody is frozen for it, and who is
@@ -112,10 +156,7 @@ class Hunt:
         return None
 
     def _inside(self, proc: Proc) -> list[Process]:
-        """Return all below the worker, less bwrap itself, which waits outside for pid 1."""
-        found = proc.descendants(self.root)
-        outside = {process.parent for process in found if process.pid == self.pid1}
-        return [process for process in found if process.pid not in outside]
+        return proc.inside(self.root, self.pid1)
 
     def _members(self, everything: Sequence[Process], proc: Proc) -> dict[int, Process]:
         """The living processes of the commands, as far as they are known in time; *everything* has

@@ -130,6 +130,14 @@ class Proc:
             pending += self._children(pid, threads=process.threads)
         return found
 
+    def inside(self, root: int, pid1: int) -> list[Process]:
+        """Return all below *root*, the worker of a sandbox, less bwrap itself, which waits outside
+        for *pid1*.
+        """
+        found = self.descendants(root)
+        outside = {process.parent for process in found if process.pid == pid1}
+        return [process for process in found if process.pid not in outside]
+
     def is_alive(self, process: Process) -> bool:
         now = self._look(process.pid)
         return now is not None and now.key == process.key and not now.over
@@ -175,11 +183,11 @@ class Proc:
 
     def _children(self, pid: int, *, threads: int) -> list[int]:
         tasks = self._tasks(pid) if threads > 1 else [str(pid)]
-        lists = (self._read(f"/proc/{pid}/task/{task}/children") for task in tasks)
+        lists = (self.read(f"/proc/{pid}/task/{task}/children") for task in tasks)
         return [int(child) for children in lists for child in children.split()]
 
     def _look(self, pid: int) -> Process | None:
-        stat = self._read(f"/proc/{pid}/stat").decode(errors="replace")
+        stat = self.read(f"/proc/{pid}/stat").decode(errors="replace")
         if not stat:
             return None
         fields = stat.rpartition(")")[2].split()  # the name before it can hold anything
@@ -190,7 +198,7 @@ class Proc:
 
     def _state_of_threads(self, pid: int) -> str:
         """Return the state of a thread that moves, if one does."""
-        stats = [self._read(f"/proc/{pid}/task/{task}/stat") for task in self._tasks(pid)]
+        stats = [self.read(f"/proc/{pid}/task/{task}/stat") for task in self._tasks(pid)]
         states = {stat.rpartition(b")")[2].split()[0].decode() for stat in stats if stat}
         moving = states - {*STILL, *_ENDED}
         return next(iter(moving or states & {*STILL} or {"Z"}))
@@ -205,7 +213,7 @@ class Proc:
         finally:
             self.reserve.refill()
 
-    def _read(self, path: str) -> bytes:
+    def read(self, path: str) -> bytes:
         """Return what a file of /proc says; nothing for a process that is gone or not ours."""
         if (fd := self._open(path)) is None:
             return b""

@@ -38,6 +38,8 @@ class BubblewrapProcess:
         discard: Callable[[Output], None],
     ) -> None:
         self.pid = pid
+        self.is_killed = False  # by us
+        self.deaths_before = 0
         self._outputs = outputs
         self._stdin = stdin
         self._terminal = terminal
@@ -100,6 +102,7 @@ class BubblewrapProcess:
     async def kill(self) -> None:
         if self._exit.done():
             return
+        self.is_killed = True
         await self._kill()
         await asyncio.wait([self._exit])
 
@@ -129,7 +132,7 @@ class BubblewrapProcess:
             raise NotSupportedError("tty", "the process was started without a terminal")
         self._terminal.resize(size)
 
-    def ended(self, code: int) -> None:
+    def ended(self, code: int, *, out_of_memory: bool = False) -> None:
         """The worker says that the command is over; *code* is negative for a signal, as Python has
         it.
         """
@@ -137,9 +140,8 @@ class BubblewrapProcess:
         for _, output in self._outputs:
             output.finish()
         if not self._exit.done():
-            self._exit.set_result(
-                Exit(code=code) if code >= 0 else Exit(code=128 - code, signal=-code)
-            )
+            shown, signal = (code, None) if code >= 0 else (128 - code, -code)
+            self._exit.set_result(Exit(code=shown, signal=signal, out_of_memory=out_of_memory))
 
     def lost(self, status: Status) -> None:
         """The sandbox is gone, and the command with it."""

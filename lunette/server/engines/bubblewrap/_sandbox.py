@@ -14,8 +14,10 @@ from lunette.server.engines.bubblewrap._channel import Channel
 from lunette.server.engines.bubblewrap._commands import Commands
 from lunette.server.engines.bubblewrap._file_system import FileSystem
 from lunette.server.engines.bubblewrap._file_workers import FileWorkers, Fork
+from lunette.server.engines.bubblewrap._freezing import Freezing
 from lunette.server.engines.bubblewrap._held import HeldFiles
 from lunette.server.engines.bubblewrap._hunting import Hunting
+from lunette.server.engines.bubblewrap._limits import Deaths, Group
 from lunette.server.engines.bubblewrap._process import BubblewrapProcess
 from lunette.server.engines.bubblewrap._threads import Threads, in_thread
 from lunette.server.engines.bubblewrap._users import Owner
@@ -27,6 +29,7 @@ from lunette.server.engines.protocol import (
     SandboxGoneError,
     SandboxSpec,
     State,
+    Stats,
     Status,
 )
 
@@ -54,6 +57,7 @@ class BubblewrapSandbox:
         env: Mapping[str, str],
         working_dir: str,
         hunting: Hunting,
+        group: Group,
         identity: Message,
         fork: Fork,
         release: Callable[[], None],
@@ -61,6 +65,7 @@ class BubblewrapSandbox:
     ) -> None:
         self.spec = spec
         self.disk_limit = disk_limit
+        self.disk_used = 0  # when it was last measured
         self._disk = disk
         self._overlay = overlay
         self._release = release
@@ -70,14 +75,20 @@ class BubblewrapSandbox:
         self._patience_over = asyncio.Event()
         self._destroying: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
-        self._worker = Worker(channel, hello=hello, fds=fds, ended=self._over)
+        self._hunting = hunting
+        self._group = group
+        deaths = Deaths(group)
+        self._worker = Worker(channel, hello=hello, fds=fds, deaths=deaths, ended=self._over)
+        group.began(self._worker.pid, self._worker.pid1)
         threads = Threads()
+        self._freezing = Freezing(self._worker, hunting=hunting, spawn=self._spawn)
         self._commands = Commands(
             self._worker,
             owner=owner,
             env=env,
             working_dir=working_dir,
-            hunting=hunting,
+            freezing=self._freezing,
+            deaths=deaths,
             threads=threads,
             spawn=self._spawn,
         )
@@ -97,10 +108,21 @@ class BubblewrapSandbox:
     def status(self) -> Status:
         return self._worker.status
 
+    @property
+    def shown_status(self) -> Status:
+        """As others see it: to the sandbox itself, being paused is a way to be running."""
+        paused = self._freezing.paused and self.status.state is State.RUNNING
+        return Status(state=State.PAUSED) if paused else self.status
+
     async def adopt(self, spec: SandboxSpec) -> None:
         """Become the sandbox of *spec*; raise NotSupportedError if its working directory cannot be
-        made.
+        made, or its memory is too little for it.
         """
+        if spec.mem_limit is not None or spec.cpus is not None:
+            try:
+                self._group.limit(memory=spec.mem_limit, cpus=spec.cpus)
+            except OSError as error:
+                raise refused("mem_limit", error.strerror or "") from error
         directory = spec.working_dir
         if directory is not None and directory != self._commands.working_dir:
             answer, _ = await self._worker.ask({"op": "work", "working_dir": directory})
@@ -126,6 +148,34 @@ class BubblewrapSandbox:
             code = (await process.wait()).code
             reason = f"the service's command ended with exit code {code}"
             self._worker.end(Status(state=State.STOPPED, reason=reason, exit_code=code))
+
+    async def stats(self) -> Stats:
+        """Measure what it uses."""
+        self._worker.check()
+        found = await self._hunting.run(self._group.usage)
+        self._worker.check()
+        return Stats(
+            memory=found.memory,
+            memory_peak=found.memory_peak,
+            memory_limit=found.memory_limit,
+            cpu_seconds=found.cpu_seconds,
+            processes=found.processes,
+            disk=self.disk_used,
+        )
+
+    # Pauses
+
+    async def pause(self) -> None:
+        """Freeze everything; idempotent."""
+        await self._freezing.pause()
+
+    async def resume(self) -> None:
+        """Let everything go on; idempotent."""
+        await self._freezing.resume()
+
+    def check_not_paused(self) -> None:
+        """Raise SandboxPausedError if it is."""
+        self._freezing.check()
 
     # The end
 
@@ -168,6 +218,7 @@ class BubblewrapSandbox:
             self._patience_over.set()
         if self._destroying is None or _has_failed(self._destroying):
             asks = self.spec.stop_signal is not None and self._main is not None and not at_once
+            asks = asks and not self._freezing.paused  # nobody would hear it
             self._destroying = self._loop.create_task(self._stop() if asks else self._clean_up())
             if not asks:
                 self._worker.end(_DESTROYED)
@@ -189,8 +240,13 @@ class BubblewrapSandbox:
             task.cancel()
         await self._worker.aclose()
         await self._file_workers.aclose()
-        await in_thread(remove_tree, self._disk)
+        await in_thread(self._remove)
         self._release()
+
+    def _remove(self) -> None:
+        remove_tree(self._disk)
+        self._freezing.close()
+        self._group.close()
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = self._loop.create_task(coroutine)

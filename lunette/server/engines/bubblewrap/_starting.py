@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 import resource
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from lunette.server.engines.bubblewrap._arguments import (
     KEPT_CAPABILITIES,
+    SHM_BYTES,
     TMP_BYTES,
     Image,
     shown_at,
 )
 from lunette.server.engines.bubblewrap._hosts import hosts_of
 from lunette.server.engines.bubblewrap._identities import IMAGE_IDS, IdRange
+from lunette.server.engines.bubblewrap._limits import LEAST_MEMORY, machine_processors
 from lunette.server.engines.bubblewrap._users import User
 from lunette.server.engines.bubblewrap._worker import ANSWER_SECONDS
 from lunette.server.engines.bubblewrap.inside.wire import Message
@@ -42,6 +45,7 @@ def start_message(
     disk_limit: int,
     ids: IdRange | None,
     user: User,
+    groups: Sequence[str] = (),
 ) -> Message:
     """Return the first message to a worker."""
     return {
@@ -55,6 +59,8 @@ def start_message(
         "user": {"uid": user.uid, "gid": user.gid, "groups": user.groups},
         "processes": spec.pids_limit or PROCESSES,
         "disk": disk_limit,
+        "shm": spec.shm_size or SHM_BYTES,
+        "groups": groups,
         "ulimits": dict(spec.ulimits),
         "tmpfs": [_tmpfs(entry, ranged=ids is not None, user=user) for entry in spec.tmpfs],
         "read_only": image.closed if spec.read_only else (),
@@ -95,11 +101,18 @@ def _tmpfs(entry: Tmpfs, *, ranged: bool, user: User) -> dict[str, Any]:
     return {"path": entry.path, "options": ",".join(options), "flags": flags}
 
 
-def check_limits(spec: SandboxSpec) -> None:
-    """Refuse a limit that is over what this process may give, or under what a sandbox takes.
+def check_limits(spec: SandboxSpec, memory: int) -> None:
+    """Refuse a limit that is over what this process may give, *memory* of it, or under what a
+    sandbox takes.
 
     What is over a limit of the sandbox itself is kept by that.
     """
+    if spec.mem_limit is not None and not LEAST_MEMORY <= spec.mem_limit <= memory:
+        detail = f"'mem_limit' of {spec.mem_limit} bytes: here it is {LEAST_MEMORY} to {memory}"
+        raise NotSupportedError("mem_limit", detail)
+    most = machine_processors()
+    if spec.cpus is not None and spec.cpus > most:
+        raise NotSupportedError("cpus", f"'cpus: {spec.cpus}': the server has {most}")
     if spec.pids_limit is not None and spec.pids_limit < _FEWEST:
         raise NotSupportedError(
             "pids_limit", f"'pids_limit: {spec.pids_limit}': a sandbox is {_FEWEST} at least"

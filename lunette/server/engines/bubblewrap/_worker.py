@@ -11,6 +11,7 @@ import signal
 from collections.abc import Callable
 
 from lunette.server.engines.bubblewrap._channel import Channel, DeadChannelError, set_done
+from lunette.server.engines.bubblewrap._limits import Deaths
 from lunette.server.engines.bubblewrap.inside.wire import Message
 from lunette.server.engines.protocol import SandboxGoneError, State, Status
 
@@ -24,11 +25,18 @@ class Worker:
     """The process at the other end of *channel*, whose first word was *hello*, with the pidfds of
     the sandbox's first process and of itself.
 
-    *ended* is told once, when the sandbox stops being `running`.
+    *ended* is told once, when the sandbox stops being `running`; *deaths* knows whom the machine
+    ended.
     """
 
     def __init__(
-        self, channel: Channel, *, hello: Message, fds: list[int], ended: Callable[[Status], None]
+        self,
+        channel: Channel,
+        *,
+        hello: Message,
+        fds: list[int],
+        deaths: Deaths,
+        ended: Callable[[Status], None],
     ) -> None:
         self.status = Status(state=State.RUNNING)
         self.gone = asyncio.Event()
@@ -36,6 +44,7 @@ class Worker:
         self.pid: int = hello["worker"]
         self._channel = channel
         self._pid1_fd, self._fd = fds
+        self._deaths = deaths
         self._ended = ended
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._pid1_fd, self._vanished)
@@ -90,6 +99,9 @@ class Worker:
         self.end(Status(state=State.FAILED, reason=reason))
 
     def _vanished(self) -> None:
+        if self.status.state is State.RUNNING and self._deaths.is_unexplained:
+            reason = "it used all of its memory, and could not go on"
+            self.end(Status(state=State.FAILED, reason=reason, out_of_memory=True))
         self.end(Status(state=State.LOST, reason="the sandbox's first process was killed"))
 
     def end(self, status: Status) -> None:

@@ -12,23 +12,21 @@ from typing import Any
 from attrs import evolve
 
 from lunette._scratch import Scratch, remove_tree
-from lunette.server.engines.bubblewrap._arguments import (
-    SHM_BYTES,
-    TMP_BYTES,
-    Image,
-    bwrap_arguments,
-)
+from lunette.server.engines.bubblewrap._arguments import Image, bwrap_arguments
+from lunette.server.engines.bubblewrap._capabilities import HOST, capabilities
 from lunette.server.engines.bubblewrap._disk import DiskWatch, check_free
 from lunette.server.engines.bubblewrap._engine_files import EngineFiles
 from lunette.server.engines.bubblewrap._forkserver import ForkServer, open_worker
 from lunette.server.engines.bubblewrap._host_image import has_place
 from lunette.server.engines.bubblewrap._hunting import Hunting
 from lunette.server.engines.bubblewrap._identities import IMAGE_IDS, is_root, take_range
+from lunette.server.engines.bubblewrap._limits import Group
+from lunette.server.engines.bubblewrap._limits_choice import find_limits, open_limits
+from lunette.server.engines.bubblewrap._orphans import end_orphans
 from lunette.server.engines.bubblewrap._probe import explain
 from lunette.server.engines.bubblewrap._ready import Ready, prepare
 from lunette.server.engines.bubblewrap._sandbox import BubblewrapSandbox
 from lunette.server.engines.bubblewrap._starting import (
-    PROCESSES,
     check_limits,
     make_disk,
     start_message,
@@ -41,7 +39,6 @@ from lunette.server.engines.bubblewrap.inside.seccomp import (
     filter_program,
 )
 from lunette.server.engines.protocol import (
-    Capabilities,
     Command,
     EngineError,
     EngineUnavailableError,
@@ -53,25 +50,18 @@ from lunette.server.engines.protocol import (
     SandboxGoneError,
     SandboxSpec,
     State,
+    Stats,
     Status,
 )
-from lunette.server.images._platforms import architecture
-from lunette.server.images.library import IMAGE_BYTES, IMAGE_FILES, ImageLibrary
+from lunette.server.images.library import ImageLibrary
 from lunette.server.settings import FREE_DISK, Settings
 
 __all__ = ["BubblewrapEngine"]
 
 logger = logging.getLogger(__name__)
 
-_HOST = "host"
-_NAMES = """
-    command deploy entrypoint environment extra_hosts hostname image init network_mode
-    pids_limit platform pull_policy read_only shm_size stop_grace_period stop_signal storage_opt
-    tmpfs ulimits user working_dir
-"""
-_SERVICE_KEYS = frozenset(_NAMES.split())
-_IDENTITY = ("base", "user", "capabilities", "processes", "disk")
-_SPARE = SandboxSpec(id="spare", image=_HOST)
+_IDENTITY = ("base", "user", "capabilities", "processes", "disk", "groups")
+_SPARE = SandboxSpec(id="spare", image=HOST)
 
 
 class BubblewrapEngine(EngineFiles):
@@ -81,28 +71,15 @@ class BubblewrapEngine(EngineFiles):
 
     def __init__(self, settings: Settings | None = None) -> None:
         settings = settings or Settings.read()
+        self._settings = settings
         self._ranged = is_root()
         self._disk = settings.disk
         self.images = ImageLibrary(
             settings, ids=IMAGE_IDS if self._ranged else None, free=FREE_DISK
         )
-        self.capabilities = Capabilities(
-            isolation="uid-range" if self._ranged else "rootless",
-            images=(_HOST,),
-            service_keys=_SERVICE_KEYS,
-            pulls_images=True,
-            platform=f"linux/{architecture()}",
-            limits={
-                "disk": settings.disk,
-                "free_disk": FREE_DISK,
-                "tmp": TMP_BYTES,
-                "shm": SHM_BYTES,
-                "processes": PROCESSES,
-                "image": IMAGE_BYTES,
-                "image_files": IMAGE_FILES,
-            },
-        )
         self._hunting = Hunting()
+        self._limits = find_limits(self._hunting)
+        self.capabilities = capabilities(settings, self._limits, ranged=self._ranged)
         self._disks = DiskWatch(self._live_forkserver, self._running)
         self._sandboxes: dict[str, BubblewrapSandbox] = {}
         self._creating: dict[str, asyncio.Task[None]] = {}
@@ -111,7 +88,7 @@ class BubblewrapEngine(EngineFiles):
         self._background: set[asyncio.Task[None]] = set()
         self._forking = asyncio.Lock()
         self._ready: Ready | None = None
-        self._watching: asyncio.Task[None] | None = None
+        self._watching: list[asyncio.Task[None]] = []
         self._forkserver: ForkServer | None = None
 
     async def start(self) -> None:
@@ -126,9 +103,14 @@ class BubblewrapEngine(EngineFiles):
             # whatever else the starting server imports, which takes ten times as long.
             self._ready = prepare(state, ranged=self._ranged)
             self._hunting.reserve.refill()
+            self._hunting.freezers.sweep()
+            self._limits = open_limits(self._limits, self._hunting)
+            self.capabilities = capabilities(self._settings, self._limits, ranged=self._ranged)
+            self._in_background(self._hunting.run(end_orphans))
             await self._live_forkserver()
             await self._probe()
-            self._watching = self._in_background(self._disks.run())
+            watching = (self._disks.run(), self._limits.watch())
+            self._watching = [self._in_background(one) for one in watching]
         except BaseException:
             if self._ready is None:
                 state.remove()
@@ -137,8 +119,8 @@ class BubblewrapEngine(EngineFiles):
 
     async def aclose(self) -> None:
         closing = asyncio.create_task(self.images.aclose())
-        if self._watching is not None:
-            self._watching.cancel()
+        for task in self._watching:
+            task.cancel()
         await asyncio.gather(*self._creating.values(), *self._background, return_exceptions=True)
         spare = await self._spare if self._spare else None
         left = [*self._sandboxes.values(), *([spare] if spare else [])]
@@ -152,6 +134,7 @@ class BubblewrapEngine(EngineFiles):
         await asyncio.to_thread(self._hunting.close)
         if self._forkserver is not None:
             await self._forkserver.aclose()
+        await asyncio.to_thread(self._limits.close)
         if self._ready is not None:
             os.close(self._ready.sealed)
             await asyncio.to_thread(self._ready.state.remove)
@@ -160,6 +143,8 @@ class BubblewrapEngine(EngineFiles):
     async def _live_forkserver(self) -> ForkServer:
         async with self._forking:
             if self._forkserver is None or not self._forkserver.alive:
+                if self._forkserver is not None:
+                    await self._forkserver.kill()
                 self._forkserver = await ForkServer.start(self._prepared().state.fd)
                 await self._bind()
             return self._forkserver
@@ -206,7 +191,7 @@ class BubblewrapEngine(EngineFiles):
         return Handle(spec.id)
 
     async def _create(self, spec: SandboxSpec) -> None:
-        check_limits(spec)
+        check_limits(spec, self._limits.total)
         check_free(self._prepared().state.path)
         image = await self._image(spec)
         try:
@@ -269,8 +254,10 @@ class BubblewrapEngine(EngineFiles):
         ready = self._prepared()
         user = find_user(spec.user or image.user, image.passwd, image.group)
         ids = take_range() if self._ranged else None
+        group: Group | None = None
         disk = ready.state.path / "sandboxes" / uuid.uuid4().hex
         try:
+            group = self._limits.group()
             make_disk(disk, spec, image, ids=ids, user=user)
             message = start_message(
                 spec,
@@ -283,12 +270,15 @@ class BubblewrapEngine(EngineFiles):
                 disk_limit=spec.disk or self._disk,
                 ids=ids,
                 user=user,
+                groups=group.entries,
             )
             with ready.bwrap() as bwrap:
                 channel, hello, fds = await open_worker(forkserver, message, bwrap, stderr)
         except BaseException as error:
             if ids:
                 ids.release()
+            if group:
+                await asyncio.to_thread(group.close)
             await asyncio.to_thread(remove_tree, disk)  # which may find no descriptor either
             if isinstance(error, OSError):
                 raise NoCapacityError(f"no room for a sandbox: {error.strerror}") from error
@@ -311,6 +301,7 @@ class BubblewrapEngine(EngineFiles):
             env=image.environment,
             working_dir=working_dir(spec, image),
             hunting=self._hunting,
+            group=group,
             identity={name: message[name] for name in _IDENTITY},
             fork=forkserver.fork_for_files,
             release=release,
@@ -337,7 +328,7 @@ class BubblewrapEngine(EngineFiles):
         return task
 
     async def inspect(self, handle: Handle) -> Status:
-        return self._find(handle).status
+        return self._find(handle).shown_status
 
     async def events(self) -> AsyncIterator[Event]:
         while True:
@@ -348,6 +339,15 @@ class BubblewrapEngine(EngineFiles):
         if sandbox is not None:
             await sandbox.destroy()
             self._sandboxes.pop(handle.sandbox_id, None)
+
+    async def stats(self, handle: Handle) -> Stats:
+        return await self._find(handle).stats()
+
+    async def pause(self, handle: Handle) -> None:
+        await self._find(handle).pause()
+
+    async def resume(self, handle: Handle) -> None:
+        await self._find(handle).resume()
 
     async def exec(self, handle: Handle, command: Command) -> Process:
         return await self._find(handle).exec(command)
@@ -370,6 +370,8 @@ def _fits_spare(spec: SandboxSpec) -> bool:
         command=spec.command,
         working_dir=spec.working_dir,
         environment=spec.environment,
+        mem_limit=spec.mem_limit,
+        cpus=spec.cpus,
         stop_signal=spec.stop_signal,
         stop_grace_period=spec.stop_grace_period,
     )

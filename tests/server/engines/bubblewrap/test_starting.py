@@ -24,6 +24,7 @@ from lunette.server.engines.bubblewrap._users import User
 from lunette.server.engines.protocol import NotSupportedError, SandboxSpec, Tmpfs
 
 SPEC = SandboxSpec(id="id", image="host")
+MEMORY = 1 << 30
 ROOT, APP = User(0, 0, (), "/root"), User(1000, 1001, (5,), "/home/app")
 
 
@@ -155,7 +156,8 @@ def own(monkeypatch: pytest.MonkeyPatch) -> dict[int, int]:
 @pytest.mark.parametrize("hard", [0, 1, 5, 10])
 def test_a_limit_within_the_servers_own(own: dict[int, int], hard: int) -> None:
     own[resource.RLIMIT_NOFILE] = 10
-    check_limits(evolve(SPEC, ulimits={"nofile": (0, hard), "core": (-1, -1), "as": (1, 1 << 62)}))
+    ulimits = {"nofile": (0, hard), "core": (-1, -1), "as": (1, 1 << 62)}
+    check_limits(evolve(SPEC, ulimits=ulimits), MEMORY)
 
 
 @pytest.mark.parametrize("hard", [11, 1 << 62, -1])
@@ -163,22 +165,35 @@ def test_a_limit_within_the_servers_own(own: dict[int, int], hard: int) -> None:
 def test_a_limit_over_the_servers_own(own: dict[int, int], name: str, hard: int) -> None:
     own[getattr(resource, f"RLIMIT_{name.upper()}")] = 10
     with pytest.raises(NotSupportedError, match=f"'{name}' is over the server's own, 10") as caught:
-        check_limits(evolve(SPEC, ulimits={name: (1, hard)}))
+        check_limits(evolve(SPEC, ulimits={name: (1, hard)}), MEMORY)
     assert caught.value.key == f"ulimits.{name}"
 
 
 @pytest.mark.parametrize("name", ["nproc", "fsize"])
 def test_what_a_sandbox_limits_itself_may_be_any(own: dict[int, int], name: str) -> None:
     own[getattr(resource, f"RLIMIT_{name.upper()}")] = 10
-    check_limits(evolve(SPEC, ulimits={name: (-1, -1)}))
+    check_limits(evolve(SPEC, ulimits={name: (-1, -1)}), MEMORY)
 
 
 @pytest.mark.parametrize("limit", [1, 4])
 def test_a_sandbox_takes_some_processes_itself(limit: int) -> None:
     with pytest.raises(NotSupportedError, match="5 at least") as caught:
-        check_limits(evolve(SPEC, pids_limit=limit))
+        check_limits(evolve(SPEC, pids_limit=limit), MEMORY)
     assert caught.value.key == "pids_limit"
-    check_limits(evolve(SPEC, pids_limit=5))
+    check_limits(evolve(SPEC, pids_limit=5), MEMORY)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("mem_limit", 1), ("mem_limit", (16 << 20) - 1), ("mem_limit", MEMORY + 1), ("cpus", 4096.0)],
+)
+def test_no_more_than_the_machine_has_and_no_less_than_a_sandbox_takes(
+    key: str, value: Any
+) -> None:
+    with pytest.raises(NotSupportedError, match=f"'{key}") as caught:
+        check_limits(evolve(SPEC, **{key: value}), MEMORY)
+    assert caught.value.key == key
+    check_limits(evolve(SPEC, mem_limit=16 << 20, cpus=0.01), MEMORY)
 
 
 def test_the_directories_of_a_sandbox(tmp_path: Path) -> None:

@@ -70,6 +70,7 @@ class FileWorker:
 
     def _enter(self, message: Message, pidfd: int) -> bool:
         try:
+            limits.join(message["groups"])
             entering.enter_checked(message["pid1"], pidfd, message["base"])
             limits.apply(limits.of_file_worker(message["processes"], message["disk"]))
             entering.settle(message)

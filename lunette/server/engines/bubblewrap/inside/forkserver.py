@@ -44,6 +44,7 @@ def main() -> None:
     sock = socket.socket(fileno=fds[0])
     os.setsid()
     kernel.adopt_orphans()
+    kernel.go_on_without_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # workers are reaped by the kernel

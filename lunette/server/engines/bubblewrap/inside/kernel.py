@@ -21,6 +21,7 @@ __all__ = [
     "drop_capabilities",
     "enter_namespaces",
     "file_system_of",
+    "go_on_without_parent",
     "limit_capabilities",
     "limit_terminals",
     "make_mounts_private",
@@ -161,6 +162,11 @@ def die_with_parent(parent: int) -> None:
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
+
+
+def go_on_without_parent() -> None:
+    """Have this process continued when its parent ends: one that is stopped does not notice."""
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGCONT)
 
 
 def enter_namespaces(pid: int, furnish: Callable[[], None]) -> None:

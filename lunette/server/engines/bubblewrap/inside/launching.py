@@ -18,6 +18,7 @@ from lunette.server.engines.bubblewrap.inside.wire import Message
 
 __all__ = [
     "ARGUMENTS_FD",
+    "BWRAP",
     "INFO_FD",
     "SECCOMP_FD",
     "STATUS_FD",
@@ -33,6 +34,10 @@ __all__ = [
 # bwrap insists on an --info-fd with it.
 # The sandbox's second process is run from the last, which is its own, and so it may have it.
 STATUS_FD, SECCOMP_FD, ARGUMENTS_FD, INFO_FD, PAUSE_FD = 60, 61, 62, 63, 64
+BWRAP = (
+    *("bwrap", "--args", str(ARGUMENTS_FD), "--argv0", "pause"),
+    *("--", f"/proc/self/fd/{PAUSE_FD}"),
+)
 _POLL_SECONDS = 0.0003
 
 
@@ -79,10 +84,7 @@ def launch(message: Message, fds: list[int], *, deadline: float) -> Launched:
     _wear(message["base"])
     bwrap = os.posix_spawn(
         f"/proc/self/fd/{fds[0]}",
-        [
-            *("bwrap", "--args", str(ARGUMENTS_FD), "--argv0", "pause"),
-            *("--", f"/proc/self/fd/{PAUSE_FD}"),
-        ],
+        BWRAP,
         message["environment"],
         file_actions=[(os.POSIX_SPAWN_DUP2, fd, target) for target, fd in given.items()],
         setsigmask=(),

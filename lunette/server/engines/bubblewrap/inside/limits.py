@@ -1,17 +1,27 @@
-"""What the processes of a sandbox may use, by setrlimit(2)."""
+"""What the processes of a sandbox may use: by setrlimit(2), by being in a control group, and by who
+is killed first where there is no memory left.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import resource
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 __all__ = [
+    "COMMAND_SCORE",
+    "WORKER_SCORE",
     "Limits",
     "apply",
     "apply_to",
+    "go_first",
+    "join",
     "named",
     "of_file_worker",
     "of_sandbox",
+    "open_score",
+    "set_score",
     "with_room",
     "within",
 ]
@@ -22,6 +32,12 @@ Limits = Mapping[int, tuple[int, int]]
 _MAX_OPEN_FILES = 65_536
 # Much for a million names, which may be in one directory.
 _FILE_WORKER_DATA = 512 * 1024 * 1024
+# In thousandths of the memory that there is, added to what a process has: a small command dies
+# before the worker, and all that is inside before the server. A command can give itself less, down
+# to what the server has, or the worker where that is root with CAP_SYS_RESOURCE.
+WORKER_SCORE, COMMAND_SCORE = 100, 600
+_HIGHEST_SCORE = 1000
+_NICE = -15
 _WALLS = (resource.RLIMIT_NPROC, resource.RLIMIT_FSIZE)
 
 
@@ -75,6 +91,34 @@ def within(own: Limits, wanted: Limits) -> Limits:
         n: (_least(soft, most_of[n]), _least(hard, most_of[n])) if n in most_of else (soft, hard)
         for n, (soft, hard) in wanted.items()
     }
+
+
+def join(entries: Sequence[str]) -> None:
+    """Go into groups, with all that this process starts; see `Group` in `_limits`."""
+    for entry in entries:
+        fd = os.open(entry, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(fd, b"0")
+        finally:
+            os.close(fd)
+
+
+def go_first() -> None:
+    """Run before all others in the same group; who this process starts does not."""
+    with contextlib.suppress(OSError):  # only root may
+        os.sched_setscheduler(0, os.SCHED_OTHER | os.SCHED_RESET_ON_FORK, os.sched_param(0))
+        os.setpriority(os.PRIO_PROCESS, 0, _NICE)
+
+
+def open_score() -> int:
+    """Return the descriptor of what says how soon this process is killed, see proc(5)."""
+    return os.open("/proc/self/oom_score_adj", os.O_RDWR | os.O_CLOEXEC)
+
+
+def set_score(fd: int, score: int) -> None:
+    """Say how soon this process, and who it starts, is killed: never later than the server."""
+    with contextlib.suppress(OSError):  # there are machines that do not let it
+        os.pwrite(fd, str(min(score, _HIGHEST_SCORE)).encode(), 0)
 
 
 def _of_process(processes: int) -> dict[int, tuple[int, int]]:

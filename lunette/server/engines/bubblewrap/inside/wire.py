@@ -12,8 +12,9 @@ import errno
 import json
 import os
 import socket
-from collections.abc import Sequence
-from typing import Any
+import stat
+from collections.abc import Iterable, Sequence
+from typing import Any, cast
 
 __all__ = ["MARKER", "MAX_FDS", "Message", "receive", "send"]
 
@@ -58,22 +59,45 @@ def _send(sock: socket.socket, body: bytes, fds: Sequence[int]) -> None:
 
 
 def receive(sock: socket.socket) -> tuple[Message, list[int]] | None:
-    """Receive one message and its descriptors, close-on-exec; None when the other side is gone."""
-    fds = array.array("i")
+    """Receive one message and its descriptors, close-on-exec; None when the other side is gone, or
+    sends what is no message.
+    """
     body, rights, flags = _received(sock)
     if not body:
         return None
+    fds = array.array("i")
     for _, _, data in rights:
         fds.frombytes(data[: len(data) - len(data) % fds.itemsize])
-    if flags & socket.MSG_CTRUNC:  # this process has no room for them all
-        for fd in fds:
-            os.close(fd)
-        known: Message = {} if body == _IN_MEMFD else json.loads(body)
-        return {**{name: known.get(name) for name in _KEPT if name in known}, **_NO_DESCRIPTORS}, []
-    if body == _IN_MEMFD:
-        with open(fds.pop(0), "rb") as file:
-            body = file.read()
-    return json.loads(body), fds.tolist()
+    try:
+        if flags & socket.MSG_CTRUNC:  # this process has no room for them all
+            known = {} if body == _IN_MEMFD else _parsed(body)
+            _close(fds)
+            return {**{name: known[name] for name in _KEPT if name in known}, **_NO_DESCRIPTORS}, []
+        if body == _IN_MEMFD:
+            body = _content(fds.pop(0))
+        return _parsed(body), fds.tolist()
+    except (ValueError, IndexError, RecursionError):
+        _close(fds)
+        return None
+
+
+def _content(memfd: int) -> bytes:
+    with open(memfd, "rb") as file:
+        if not stat.S_ISREG(os.fstat(memfd).st_mode):
+            raise ValueError("not a memfd, and to read it may take for ever")
+        return file.read()
+
+
+def _parsed(body: bytes) -> Message:
+    message = json.loads(body)
+    if not isinstance(message, dict):
+        raise ValueError("not a message")
+    return cast(Message, message)
+
+
+def _close(fds: Iterable[int]) -> None:
+    for fd in fds:
+        os.close(fd)
 
 
 def _received(sock: socket.socket) -> tuple[bytes, list[tuple[int, int, bytes]], int]:

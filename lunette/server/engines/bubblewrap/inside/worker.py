@@ -16,7 +16,7 @@ import socket
 import time
 from collections.abc import Callable
 
-from lunette.server.engines.bubblewrap.inside import files, kernel, limits, terminals, wire
+from lunette.server.engines.bubblewrap.inside import files, kernel, limits, sysctl, terminals, wire
 from lunette.server.engines.bubblewrap.inside.entering import enter, settle
 from lunette.server.engines.bubblewrap.inside.launching import (
     FailedStartError,
@@ -49,7 +49,7 @@ class Worker:
         self._commands: dict[int, int] = {}  # pid -> the id of its message
         self._uploads = Uploads()
         self._bwrap = 0
-        self._null = self._terminals = -1
+        self._null = self._terminals = self._score = -1
         # What this process, or whoever started the server, ignores would be ignored in commands.
         self._ignored = [
             number
@@ -93,6 +93,10 @@ class Worker:
             _kill(launched.pid1_fd)
 
     def _start(self, message: Message, fds: list[int]) -> Launched:
+        limits.join(message["groups"])
+        self._score = limits.open_score()
+        limits.set_score(self._score, limits.WORKER_SCORE)
+        limits.go_first()
         launched = launch(message, fds, deadline=time.monotonic() + message["deadline"])
         self._bwrap = launched.bwrap
         try:
@@ -112,8 +116,6 @@ class Worker:
         wanted = limits.named(message["ulimits"])
         limits.apply(limits.with_room(own, wanted))
         self._limits = limits.within(own, wanted)
-        if message["base"] is not None:
-            _forbid_user_namespaces()
         settle(message)
         self._null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
         self._working_dir = message["working_dir"]
@@ -136,6 +138,10 @@ class Worker:
         for path in message["read_only"]:
             kernel.remount_read_only(path)
         self._key = None
+        if message["base"] is not None:
+            sysctl.forbid_user_namespaces()
+        sysctl.limit_segments(message["shm"])
+        sysctl.close()
 
     def _work(self, message: Message, _: list[int]) -> tuple[Message, list[int]]:
         """Make `working_dir`, and start from there."""
@@ -270,7 +276,11 @@ class Worker:
             limits=self._limits,
             user=(user["uid"], user["gid"], user["groups"]) if user else None,
         )
-        pid = spawn(start)
+        limits.set_score(self._score, limits.COMMAND_SCORE)  # which it is born with
+        try:
+            pid = spawn(start)
+        finally:
+            limits.set_score(self._score, limits.WORKER_SCORE)
         self._commands[pid] = message["id"]
         return {"pid": pid, "marker": env[MARKER]}
 
@@ -306,13 +316,6 @@ def _stop_everybody() -> None:
     # Not this process and not pid 1; nobody else may be there, or only what is not the user's.
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.kill(-1, signal.SIGSTOP)
-
-
-def _forbid_user_namespaces() -> None:
-    """bwrap's own switch for it is not to be had together with a range of ids."""
-    fd = os.open("/proc/sys/user/max_user_namespaces", os.O_WRONLY | os.O_CLOEXEC)
-    os.write(fd, b"0")
-    os.close(fd)
 
 
 def _kill(pidfd: int) -> None:
