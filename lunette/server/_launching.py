@@ -13,6 +13,9 @@ __all__ = ["Launching"]
 
 logger = logging.getLogger(__name__)
 
+# What was in the way may be over: who comes after so many seconds has it launched once more.
+_AGAIN_SECONDS = 5.0
+
 
 class Launching:
     """What becomes of *launch*: an engine, which *ready* is told, or why there is none."""
@@ -23,6 +26,7 @@ class Launching:
         self._launch = launch
         self._ready = ready
         self._task: asyncio.Task[Problem | None] | None = None
+        self._begun_at = 0.0
         self.engine: Engine | None = None
 
     @property
@@ -31,6 +35,7 @@ class Launching:
 
     def begin(self) -> None:
         """Launch the engine in the background."""
+        self._begun_at = asyncio.get_running_loop().time()
         self._task = asyncio.create_task(self._run())
 
     async def finished(self) -> None:
@@ -44,11 +49,17 @@ class Launching:
             return self.engine
         if self._task is None:
             raise Problem(503, "engine_unavailable", "the server is not started")
+        if self._task.done() and self._is_time():
+            self.begin()
         problem = await asyncio.shield(self._task)
         if problem is not None:
             raise problem.again()
         assert self.engine is not None
         return self.engine
+
+    def _is_time(self) -> bool:
+        """Whether one that failed may be tried again."""
+        return asyncio.get_running_loop().time() - self._begun_at > _AGAIN_SECONDS
 
     async def _run(self) -> Problem | None:
         try:

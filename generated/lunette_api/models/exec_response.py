@@ -25,8 +25,8 @@ class ExecResponse:
         stderr_base64 (str | Unset): The exact bytes, only where they are not valid UTF-8.
         signal (int | Unset): The signal that ended the command, if one did.
         timed_out (bool | Unset):  Default: False.
-        out_of_memory (bool | Unset): Whether it was ended by a signal since the sandbox had no memory left. Default:
-            False.
+        out_of_memory (bool | Unset): Whether it, or what its shell ran, was killed since the sandbox had no memory
+            left. Default: False.
         truncated (int | Unset): Bytes of both streams that were left out. Default: 0.
         duration (float | Unset): Seconds from the command's start to its end.
     """
