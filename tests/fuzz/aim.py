@@ -46,6 +46,7 @@ _REFERENCES: dict[str | None, tuple[float, ...]] = {
 _OF_PROCESSES = ("follow_process", "resize_terminal", "signal_process", "write_input")
 _USERS = ("root", "0", "nobody", "65534:65534", "no-such-user")
 _SIGNALS = ("SIGTERM", "USR1", "int", "SIGKILL", 2, 9, 19, 18, 64)
+_LONG = 3600
 _KEYS = tuple(f"key-{number}" for number in range(12))
 
 
@@ -150,6 +151,9 @@ class Aim:
         if not _is_negative(case, ParameterLocation.BODY) and self._often(0.7):
             case.body = copy.deepcopy(command.body)
 
+    def _body_extend_sandbox(self, case: Any, body: dict[str, Any]) -> None:
+        _lengthen(body, "seconds")
+
     def _body_start_process(self, case: Any, body: dict[str, Any]) -> None:
         self._body_exec_command(case, body)
         body["interactive"] = self._often(0.5)
@@ -187,6 +191,7 @@ class Aim:
             body["sandbox_ids"] = self._choice.sample(ids, self._choice.randint(0, 3))
 
     def _body_create_sandbox(self, case: Any, body: dict[str, Any]) -> None:
+        _lengthen(body, "ttl", "idle_timeout")
         known = self._population.specifications.get(case.path_parameters.get("sandbox_id"))
         if known is not None and self._often(0.7):
             body.update(copy.deepcopy(known))
@@ -212,6 +217,13 @@ class Aim:
 
     def _often(self, share: float) -> bool:
         return self._choice.random() < share
+
+
+def _lengthen(body: dict[str, Any], *names: str) -> None:
+    """Let nothing expire while it is under attack."""
+    for name in names:
+        if isinstance(body.get(name), int | float):
+            body[name] = max(body[name], _LONG)
 
 
 def _content(case: Any) -> str:

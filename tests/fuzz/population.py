@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import requests
+from ours import session
 from transfers import Transfers, Upload
 
 __all__ = ["FILES", "LARGE", "Command", "Population", "operation_of"]
@@ -28,8 +29,6 @@ _FURNISHED = (
     " echo z > tree/$(printf '\\377');" + "".join(f" echo hello > '{name}';" for name in FILES)
 )
 _NOT_MADE = (b'"sandbox_not_found"', b'_image"', b'"image_', b'"registry_', b'"not_supported"')
-# Seen in the server's access log, where requests that nobody counts have it.
-_OURS = {"population": ""}
 
 
 class Command(NamedTuple):
@@ -54,8 +53,7 @@ class Population:
         self._furnished: set[str] = set()
         self._ids = random.Random(seed)
         self._url = url
-        self._session = requests.Session()
-        self._session.trust_env = False  # no proxy: everything stays on this machine
+        self._session = session()
         self._session.headers["X-API-Key"] = api_key
         self._keep_up()
 
@@ -80,7 +78,7 @@ class Population:
     def problem_of(self, sandbox_id: str) -> dict[str, Any] | None:
         """Return what the server says is wrong with a sandbox."""
         path = f"/sandboxes/{sandbox_id}"
-        answer = self._session.get(self._url + path, params=_OURS, timeout=_GUARD)
+        answer = self._session.get(self._url + path, timeout=_GUARD)
         return answer.json() if answer.status_code >= 400 else None
 
     def is_served_later(self, request: requests.PreparedRequest) -> bool:
@@ -100,7 +98,7 @@ class Population:
         self._furnished.add(sandbox_id)
         url = f"{self._url}/sandboxes/{sandbox_id}/exec"
         body: dict[str, Any] = {"command": _FURNISHED, "timeout": 5, "cwd": "/workspace"}
-        self._session.post(url, params=_OURS, json=body, timeout=_GUARD)
+        self._session.post(url, json=body, timeout=_GUARD)
 
     def send_rest(self, upload: Upload) -> None:
         """Send what is missing of a directory, which most requests alone would not complete."""
@@ -109,7 +107,7 @@ class Population:
         if not rest or upload.is_committed:
             return
         path = f"/sandboxes/{upload.sandbox_id}/uploads/{upload.key}"
-        query = {**_OURS, "offset": str(offset)}
+        query = {"offset": str(offset)}
         answer = self._session.patch(self._url + path, rest, params=query, timeout=_GUARD)
         if answer.status_code == 200:
             upload.add(offset, rest)
@@ -149,6 +147,10 @@ class Population:
         command = Command(path["sandbox_id"], path["process_id"], body, started=True)
         self.commands.append(command)
 
+    def _learn_pause_sandbox(self, case: Any, response: Any) -> None:
+        path = f"/sandboxes/{case.path_parameters['sandbox_id']}/pause"
+        self._session.delete(self._url + path, timeout=_GUARD)  # what is paused does not much
+
     def _learn_end(self, sandbox_id: Any) -> None:
         if sandbox_id in self.specifications:
             self._destroy(sandbox_id)  # it may only have stopped
@@ -174,7 +176,7 @@ class Population:
 
     def _send(self, method: str, path: str, json: Mapping[str, Any] | None = None) -> None:
         url = self._url + path
-        answer = self._session.request(method, url, params=_OURS, json=json, timeout=_GUARD)
+        answer = self._session.request(method, url, json=json, timeout=_GUARD)
         if answer.status_code not in _BUSY or not self.is_served_later(answer.request):
             answer.raise_for_status()
 

@@ -14,21 +14,21 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
-from urllib.parse import urlsplit
 
-import requests
 import yaml
 from findings import last_lines
 from origin import Origin
+from ours import ADDRESS, session
 
 __all__ = ["REQUEST_SECONDS", "SPEC", "FuzzError", "Server", "serving"]
 
 REQUEST_SECONDS = 120  # a pull syncs a disk that other tests may have filled with work
 SPEC = Path(__file__).parents[2] / "openapi.yaml"
-_ACCESS = re.compile(r'uvicorn\.access \S+ - "(\S+) (\S+) HTTP/[\d.]+" (\d+)')
+_ACCESS = re.compile(r"lunette\.access (\S+) ([A-Z]+) (\S+) (\d+|left) ")
 # Said of a request that is no HTTP, or no form, on the way to its 400.
-_HARMLESS = re.compile(r" (uvicorn\.error Invalid HTTP request|python_multipart\.)")
-_OURS = "population="
+_HARMLESS = re.compile(
+    r" (uvicorn\.error Invalid HTTP request|python_multipart\.|\S+ \S+ refused )"
+)
 _GUARD = 60.0
 _SET_CHILD_SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER of linux/prctl.h
 
@@ -53,9 +53,8 @@ class Server:
 
     def check(self) -> None:
         """See that it answers still, and did not complain."""
-        with requests.Session() as session:
-            session.trust_env = False
-            answer = session.get(f"{self.url}/health?{_OURS}", timeout=_GUARD)
+        with session() as ours:
+            answer = ours.get(f"{self.url}/health", timeout=_GUARD)
         if answer.status_code != 200:
             raise FuzzError(f"GET /health is {answer.status_code}: {answer.text}")
         self._check_log()
@@ -91,15 +90,14 @@ class Server:
             if access is None:
                 if not _HARMLESS.search(line):
                     self.complaints.append(line)
-            elif _OURS not in access[2]:
-                self.answers[self._operation(access[1], access[2]), int(access[3])] += 1
+            elif access[1] != ADDRESS and access[4] != "left":
+                self.answers[self._operation(access[2], access[3]), int(access[4])] += 1
 
-    def _operation(self, method: str, target: str) -> str:
-        path = urlsplit(target).path
-        for pattern, operations in self._operations:
-            if pattern.fullmatch(path):
-                return operations.get(method, "(another method)")
-        return "(another path)"
+    def _operation(self, method: str, path: str) -> str:
+        operations = self._operations.get(path.replace(":path}", "}"))
+        if operations is None:
+            return "(another path)"
+        return operations.get(method, "(another method)")
 
 
 @contextmanager
@@ -179,24 +177,14 @@ def _children() -> list[str]:
     return [f"process {pid}" for pid in listed] or ["a process"]
 
 
-def _operations() -> list[tuple[re.Pattern[str], dict[str, str]]]:
-    """Return what the contract has, each path as a pattern; fixed ones come first."""
+def _operations() -> dict[str, dict[str, str]]:
+    """Return what the contract has, by path and method."""
     document = cast("dict[str, Any]", yaml.safe_load(SPEC.read_text()))
-    paths = sorted(document["paths"].items(), key=lambda item: "{" in item[0])
-    return [
-        (
-            _pattern(path),
-            {
-                method.upper(): operation["operationId"]
-                for method, operation in methods.items()
-                if "operationId" in operation
-            },
-        )
-        for path, methods in paths
-    ]
-
-
-def _pattern(path: str) -> re.Pattern[str]:
-    # The log has a reference with its slashes, however they were sent.
-    found = re.escape(path).replace(r"\{reference\}", ".+")
-    return re.compile(re.sub(r"\\\{\w+\\\}", "[^/]+", found))
+    return {
+        path: {
+            method.upper(): operation["operationId"]
+            for method, operation in methods.items()
+            if "operationId" in operation
+        }
+        for path, methods in document["paths"].items()
+    }

@@ -46,7 +46,7 @@ _BPF_OBJ_GET = 7
 _UFFD_USER_MODE_ONLY = 1
 _PTRACE_ATTACH, _PTRACE_DETACH = 16, 17
 _OPEN_TREE_CLONE = 1
-_TIOCSTI = 0x5412
+_TIOCSTI, _TIOCSETD = 0x5412, 0x5423
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -99,6 +99,12 @@ def _type() -> None:
     _, slave = os.openpty()
     fcntl.ioctl(slave, 0x540E, 0)  # TIOCSCTTY
     fcntl.ioctl(slave, _TIOCSTI, b"x")
+
+
+def line_discipline(_: str) -> None:
+    """Have the kernel load what it has for terminals; here what is there already."""
+    _, slave = os.openpty()
+    fcntl.ioctl(slave, _TIOCSETD, struct.pack("i", 0))
 
 
 # Namespaces and mounts

@@ -28,7 +28,7 @@ ATTACKS = Path(__file__).with_name("attacks.py").read_text()
 METADATA = "169.254.169.254"  # where clouds tell a machine its secrets
 ANYBODY = "192.0.2.1"  # of the addresses for examples
 
-KERNEL = ("key", "ring", "bpf", "fault", "type_ahead")
+KERNEL = ("key", "ring", "bpf", "fault", "type_ahead", "line_discipline")
 PRIVILEGE = (
     *("user_namespace", "mount_namespace", "tmpfs", "new_mounts", "clone_mount"),
     *("writable_devices", "uncover", "root_directory", "enter", "raw"),

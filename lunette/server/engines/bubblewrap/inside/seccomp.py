@@ -18,7 +18,8 @@ _ALLOW, _KILL, _ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
 _NUMBER, _ARCHITECTURE, _ARGUMENT_0, _ARGUMENT_1 = 0, 4, 16, 24  # offsets in struct seccomp_data
 _CEILING = 463  # setxattrat, Linux 6.13
 _CLONE_NEWUSER = 0x10000000
-_TIOCSTI, _TIOCLINUX = 0x5412, 0x541C
+# Typing, pasting, and line disciplines, which are old code that the kernel loads for anybody.
+_TIOCSTI, _TIOCLINUX, _TIOCSETD = 0x5412, 0x541C, 0x5423
 # UNIX, INET, INET6, NETLINK. Not VSOCK, which no network namespace confines; nor ALG, PACKET, ...
 _SOCKET_FAMILIES = (1, 2, 10, 16)
 
@@ -134,7 +135,7 @@ def filter_program(machine: str | None = None) -> bytes:
             ),  # its flags are behind a pointer; libraries fall back to clone
             *_refuse_flag(_CLONE[machine], _CLONE_NEWUSER),
             *_refuse_flag(_UNSHARE[machine], _CLONE_NEWUSER),
-            *_refuse_values(_IOCTL[machine], _ARGUMENT_1, (_TIOCSTI, _TIOCLINUX)),
+            *_refuse_values(_IOCTL[machine], _ARGUMENT_1, (_TIOCSTI, _TIOCLINUX, _TIOCSETD)),
             *(
                 line
                 for number in _SOCKETS[machine]
