@@ -22,6 +22,7 @@ __all__ = ["ChaosError", "Child", "World", "descendants", "described", "reap"]
 _HERE = Path(__file__).parent
 _SERVE = "from lunette.cli import main; main()"
 _GUARD = 60.0
+_HALF_MADE = " bwrap --args "
 # httpcore leaves a Unix socket that could not be connected to the garbage collector.
 _WARNINGS = ("-W", "error", "-W", "ignore::ResourceWarning")
 
@@ -183,15 +184,17 @@ def _wait(process: subprocess.Popen[bytes], what: str) -> None:
 
 
 def _wait_for_all() -> None:
-    """Wait until nobody is left that we, or who lost his parent, have started."""
+    """Wait until nobody is left that we, or who lost his parent, have started.
 
-    def is_over() -> bool:
+    A sandbox that was half made when all who made it were killed stays until a server begins.
+    """
+
+    def left() -> list[str]:
         reap()
-        return not descendants(os.getpid())
+        found = map(described, descendants(os.getpid()))
+        return [process for process in found if _HALF_MADE not in process]
 
-    _until(
-        is_over, lambda: f"processes do not end: {list(map(described, descendants(os.getpid())))}"
-    )
+    _until(lambda: not left(), lambda: f"processes do not end: {left()}")
 
 
 def _until(condition: Callable[[], bool], complaint: Callable[[], str]) -> None:
