@@ -4,34 +4,35 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from abc import ABC, abstractmethod
+from typing import Protocol
 
 __all__ = ["Digest", "Sha256", "Xxh3", "sha256"]
 
 
-class Digest(ABC):
+class _Hash(Protocol):
+    def update(self, data: memoryview, /) -> None: ...
+
+    def digest(self) -> bytes: ...
+
+
+class Digest:
     """What was seen, from so many bytes on."""
 
     algorithm: str
 
-    def __init__(self, size: int = 0) -> None:
+    def __init__(self, hashing: _Hash, size: int) -> None:
+        self._hash = hashing
         self.size = size
 
     def __str__(self) -> str:
         """Return it as a dictionary member of RFC 9530."""
-        return f"{self.algorithm}=:{base64.b64encode(self._value()).decode()}:"
+        return f"{self.algorithm}=:{base64.b64encode(self._hash.digest()).decode()}:"
 
     def see(self, at: int, chunk: bytes) -> None:
         """See a *chunk* that begins *at* so many bytes; what was seen before is left out."""
         new = memoryview(chunk)[self.size - at :]
-        self._update(new)
+        self._hash.update(new)
         self.size += len(new)
-
-    @abstractmethod
-    def _update(self, data: memoryview) -> None: ...
-
-    @abstractmethod
-    def _value(self) -> bytes: ...
 
 
 class Xxh3(Digest):
@@ -45,14 +46,7 @@ class Xxh3(Digest):
     def __init__(self, size: int = 0) -> None:
         import xxhash  # not before something is sent
 
-        super().__init__(size)
-        self._hash = xxhash.xxh3_64()
-
-    def _update(self, data: memoryview) -> None:
-        self._hash.update(data)
-
-    def _value(self) -> bytes:
-        return self._hash.digest()
+        super().__init__(xxhash.xxh3_64(), size)
 
 
 class Sha256(Digest):
@@ -60,15 +54,8 @@ class Sha256(Digest):
 
     algorithm = "sha-256"
 
-    def __init__(self, size: int = 0) -> None:
-        super().__init__(size)
-        self._hash = hashlib.sha256()
-
-    def _update(self, data: memoryview) -> None:
-        self._hash.update(data)
-
-    def _value(self) -> bytes:
-        return self._hash.digest()
+    def __init__(self) -> None:
+        super().__init__(hashlib.sha256(), 0)
 
 
 def sha256(content: bytes) -> str:
