@@ -32,10 +32,6 @@ _MOST_MEMORY = 16 * 1024
 _MOVE_ON = """
 import sys
 from lunette import LunetteClient, Sandbox
-from lunette._digest import Xxh3
-from lunette._io import IO
-from lunette._operations._sources import opened
-from lunette._operations._uploading import Session
 url, sandbox_id, tree = sys.argv[1:]
 with LunetteClient(base_url=url) as client:
     sandbox = Sandbox(client, sandbox_id)

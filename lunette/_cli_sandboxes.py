@@ -43,21 +43,21 @@ def add_sandbox_commands(application: "typer.Typer") -> None:
             raise typer.BadParameter("name sandboxes, or say --all")
         failures: list[str] = []
         code = ask(lambda client: _remove(client, sandboxes, failures))
-        raise typer.Exit(code or bool(failures))
+        raise typer.Exit(code or int(bool(failures)))
 
     @application.command()
     def pause(
         sandboxes: Annotated[list[str], typer.Argument(help="Their ids, as `ps` lists them.")],
     ) -> None:
         """Freeze all that runs in sandboxes, until they are resumed."""
-        raise typer.Exit(ask(lambda client: _each(client, sandboxes, lambda one: one.apause())))
+        raise typer.Exit(_each(sandboxes, lambda one: one.apause()))
 
     @application.command()
     def resume(
         sandboxes: Annotated[list[str], typer.Argument(help="Their ids, as `ps` lists them.")],
     ) -> None:
         """Let paused sandboxes go on."""
-        raise typer.Exit(ask(lambda client: _each(client, sandboxes, lambda one: one.aresume())))
+        raise typer.Exit(_each(sandboxes, lambda one: one.aresume()))
 
     @application.command()
     def stats(
@@ -67,7 +67,9 @@ def add_sandbox_commands(application: "typer.Typer") -> None:
         as_json: Annotated[bool, typer.Option("--json", help="As JSON, in bytes.")] = False,
     ) -> None:
         """Show what sandboxes use now."""
-        raise typer.Exit(ask(lambda client: _stats(client, sandboxes, as_json=as_json)))
+        failures: list[str] = []
+        code = ask(lambda client: _stats(client, sandboxes, failures, as_json=as_json))
+        raise typer.Exit(code or int(bool(failures)))
 
     _ = (rm, pause, resume, stats)  # they are called through `application`
 
@@ -83,21 +85,32 @@ async def _remove(
         failures.append(failure.sandbox_id)
 
 
-async def _each(
-    client: "AsyncLunetteClient",
-    ids: Sequence[str],
-    verb: "Callable[[Sandbox], Awaitable[None]]",
-) -> None:
-    from .sandbox import Sandbox
+def _each(ids: Sequence[str], verb: "Callable[[Sandbox], Awaitable[None]]") -> int:
+    """Do something to each sandbox, and return the exit code: what fails is said of each."""
+    failures: list[str] = []
 
-    for sandbox_id in ids:
-        await verb(Sandbox(client, sandbox_id))
+    async def work(client: "AsyncLunetteClient") -> None:
+        from .errors import LunetteError
+        from .sandbox import Sandbox
+
+        for sandbox_id in ids:
+            try:
+                await verb(Sandbox(client, sandbox_id))
+            except LunetteError as error:
+                complain(f"{sandbox_id}: {error}")
+                failures.append(sandbox_id)
+
+    return ask(work) or int(bool(failures))
 
 
 async def _stats(
-    client: "AsyncLunetteClient", given: Sequence[str] | None, *, as_json: bool
+    client: "AsyncLunetteClient",
+    given: Sequence[str] | None,
+    failures: list[str],
+    *,
+    as_json: bool,
 ) -> None:
-    from .errors import SandboxDestroyedError
+    from .errors import LunetteError, SandboxDestroyedError
     from .sandbox import Sandbox
 
     turns = asyncio.Semaphore(_TOGETHER)
@@ -106,10 +119,11 @@ async def _stats(
         try:
             async with turns:
                 return sandbox_id, await Sandbox(client, sandbox_id).astats()
-        except SandboxDestroyedError:
-            if given:
-                raise
-            return None  # it went after it was listed
+        except LunetteError as error:
+            if given or not isinstance(error, SandboxDestroyedError):  # else it went meanwhile
+                complain(f"{sandbox_id}: {error}")
+                failures.append(sandbox_id)
+            return None
 
     ids = given or await _living(client)
     found = await asyncio.gather(*map(measured, ids))
@@ -125,7 +139,10 @@ def _print(found: "Sequence[tuple[str, SandboxStats]]", *, as_json: bool) -> Non
     import attrs
 
     if as_json:
-        print(json.dumps([{"sandbox_id": name, **attrs.asdict(used)} for name, used in found]))
+        print(
+            json.dumps([{"sandbox_id": name, **attrs.asdict(used)} for name, used in found]),
+            flush=True,
+        )
     else:
         print_table(_HEAD, [_row(name, used) for name, used in found])
 

@@ -189,6 +189,14 @@ class Connection:
         """Whether the server behind it is gone for good."""
         return self._server is not None and not self._server.alive()
 
+    @property
+    def is_async(self) -> bool:
+        """Whether the user's transport is one for event loops alone."""
+        way = self._transport
+        return isinstance(way, httpx.AsyncBaseTransport) and not isinstance(
+            way, httpx.BaseTransport
+        )
+
     def blocking(self) -> Retrying:
         """Return the blocking world, over this connection."""
         return Retrying(BlockingIO(self._here().blocking(), self), self.policy)

@@ -30,6 +30,7 @@ _FOR_THE_VERBS = (
     "anyio.to_thread",
     "httpcore",
     "lunette.sandbox",
+    "xxhash",
     "lunette_api.api.sandboxes.create_sandbox",
     "lunette_api.api.sandboxes.delete_sandbox",
     "lunette_api.api.commands.exec_command",

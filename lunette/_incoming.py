@@ -7,7 +7,10 @@ from collections.abc import AsyncGenerator, AsyncIterator
 import httpcore
 import httpx
 
-__all__ = ["chunks_of", "gathered"]
+__all__ = ["DIRECT", "chunks_of", "gathered"]
+
+DIRECT = "lunette.direct"
+"""In the extensions of an answer of a transport of ours: nothing wraps its network stream."""
 
 # Behind such a body a connection is given up: what it costs to open one is nothing against it.
 _LARGE = 16 * 1024 * 1024
@@ -26,7 +29,7 @@ async def chunks_of(
     reads 64 KiB at a time.
     """
     left = _plain_size(response)
-    stream = response.extensions.get("network_stream")
+    stream = response.extensions.get("network_stream") if DIRECT in response.extensions else None
     async for chunk in chunks:
         yield chunk
         left -= len(chunk)
@@ -55,7 +58,8 @@ async def _direct(
 
 def _plain_size(response: httpx.Response) -> int:
     """Return the size of a body that is sent as it is, and else nothing."""
-    is_plain = "content-encoding" not in response.headers and response.http_version == "HTTP/1.1"
+    coded = {"content-encoding", "transfer-encoding"} & response.headers.keys()
+    is_plain = not coded and response.http_version == "HTTP/1.1"
     return int(response.headers.get("content-length", 0)) if is_plain else 0
 
 

@@ -377,10 +377,13 @@ async def _finish(response: httpx.Response, *generators: AsyncIterator[bytes]) -
     await response.aclose()
     if not in_trio():
         return
-    for chunks in generators:
-        with suppress(Exception):  # each of them ends by the error that nothing more can be read
-            async for _ in chunks:
-                pass
+    import anyio
+
+    with anyio.CancelScope(shield=True):  # nothing waits on what is closed
+        for chunks in generators:
+            with suppress(Exception):  # each ends by the error that nothing more can be read
+                async for _ in chunks:
+                    pass
 
 
 class _Done:

@@ -58,8 +58,9 @@ def forget_all() -> None:
 def clean_up() -> None:
     """Destroy what is left, and then warn of it; in a moment if it was done already."""
     end = time.monotonic() + _LONGEST
-    left, found = dict(_left), list[str]()
-    forget_all()
+    left, found = dict[str, _Leftover](), list[str]()
+    while _left:  # other threads may still make some
+        left.update([_left.popitem()])
     for connection, sandbox_ids in _grouped(left):
         if time.monotonic() < end:
             found += _destroyed(connection, sandbox_ids)
@@ -91,19 +92,22 @@ def _destroyed(connection: Connection, sandbox_ids: list[str]) -> list[str]:
     """Destroy those of a server's sandboxes that are still there, and return them."""
     if connection.lost:
         return []
-    import httpx
-
+    if connection.is_async:
+        _complain(connection, sandbox_ids, "its transport needs an event loop")
+        return []
     from ._operations import sandboxes
-    from .errors import LunetteError
 
     last = connection.anew(_PATIENCE)
     try:
-        return run(sandboxes.stop_the_left(last.blocking(), sandbox_ids))
-    except (LunetteError, httpx.HTTPError, OSError) as error:
+        found = run(sandboxes.stop_the_left(last.blocking(), sandbox_ids))
+    except Exception as error:  # whatever a transport of the user's does at an exit
         _complain(connection, sandbox_ids, str(error))
         return []
     finally:
         last.close()
+    if found.failed and not last.profile.published:  # which cannot tell what was gone already
+        _complain(connection, [one.sandbox_id for one in found.failed], found.failed[0].error)
+    return list(found.stopped)
 
 
 def _complain(connection: Connection, sandbox_ids: list[str], why: str) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -83,13 +84,20 @@ def users_line() -> tuple[str, int]:
     """Return the file and the line of the user's that called lunette.
 
     What was called by an event loop, as a task of its own, has none: then it is the one that runs
-    the loop.
+    the loop. Nor has what a thread was started with: then it is the thread.
     """
     first = frame = sys._getframe(_caller()[0] - 1)  # pyright: ignore[reportPrivateUsage] - as below
-    while frame.f_back and str(frame.f_globals.get("__package__")).partition(".")[0] in _RUNNERS:
+    while frame.f_back and _is_runner(frame.f_globals):
         frame = frame.f_back
+    if frame.f_globals.get("__name__") == "threading":
+        return f"<{threading.current_thread().name}>", 0
     found = frame if frame.f_back or frame.f_globals.get("__name__") == "__main__" else first
     return found.f_code.co_filename, found.f_lineno
+
+
+def _is_runner(names: Mapping[str, object]) -> bool:
+    package = str(names.get("__package__")).partition(".")[0]
+    return package in _RUNNERS or names.get("__name__") == "threading"
 
 
 def _warn(message: str, level: int) -> None:

@@ -16,6 +16,7 @@ from urllib.request import getproxies
 import httpx
 
 from ._embedded import distribution
+from ._incoming import DIRECT
 from ._loops import in_trio
 from .errors import ConfigError
 
@@ -81,6 +82,7 @@ class SpreadTransport(httpx.AsyncBaseTransport):
             raise
         close = _Body(response).aclose
         response.stream = _Body(response, close=lambda: self._take_back(pool, idle, close))
+        response.extensions[DIRECT] = True
         return response
 
     async def aclose(self) -> None:

@@ -56,7 +56,7 @@ async def _put(io: IO, sandbox_id: str, source: Source, path: str, mode: str | N
         await send(io, sandbox_id, fields, source)
         return
     await io.call(source.check)
-    request = _put_request(sandbox_id, path, mode, sha256(content))
+    request = _put_request(sandbox_id, path, mode, await io.call(sha256, content))
     request["headers"]["Content-Length"] = str(len(content))
     await io.send(request, body=Body(streams.BytesIO(content), len(content)))
 

@@ -181,16 +181,27 @@ async def stop(io: IO, sandbox_ids: Iterable[str]) -> StopResult:
     return StopResult(answer.stopped, failed)
 
 
-async def stop_the_left(io: IO, sandbox_ids: Sequence[str]) -> list[str]:
-    """Destroy those of many sandboxes that are still there, and return their ids."""
+async def stop_the_left(io: IO, sandbox_ids: Sequence[str]) -> StopResult:
+    """Destroy those of many sandboxes that are still there.
+
+    What takes longer than a request may counts as destroyed: the server goes on with it.
+    """
+    from ..results import StopResult
+
     if await is_published(io):  # it has no way to tell
         there = list(sandbox_ids)
     else:
         known = {info.sandbox_id for info in await list_all(io)}
         there = [sandbox_id for sandbox_id in sandbox_ids if sandbox_id in known]
+    found = StopResult([], [])
     for first in range(0, len(there), _STOPPED_AT_ONCE):
-        await stop(io, there[first : first + _STOPPED_AT_ONCE])
-    return there
+        some = there[first : first + _STOPPED_AT_ONCE]
+        try:
+            one = await stop(io, some)
+        except errors.RequestTimeoutError:
+            one = StopResult(some, [])
+        found = StopResult([*found.stopped, *one.stopped], [*found.failed, *one.failed])
+    return found
 
 
 async def extend(io: IO, sandbox_id: str, duration: float) -> datetime | None:

@@ -8,11 +8,9 @@ import shutil
 import sys
 import time
 from pathlib import Path
-from tempfile import gettempdir
 from typing import TYPE_CHECKING
 
 from lunette._embedded import distribution
-from lunette._scratch import directory_on_disk
 from lunette.server._findings import Finding, facts
 
 if TYPE_CHECKING:
@@ -85,10 +83,11 @@ def _limits(engine: Engine) -> Finding:
 
 
 def _disks() -> list[Finding]:
+    from lunette._scratch import directory_on_disk  # of Linux alone
     from lunette.server.settings import Settings
 
-    places = {"sandboxes": directory_on_disk() or gettempdir(), "images": Settings.read().images}
-    return [_disk(f"disk of {name}", Path(path)) for name, path in places.items()]
+    places = {"sandboxes": directory_on_disk(), "images": Settings.read().images}
+    return [_disk(f"disk of {name}", path) for name, path in places.items()]
 
 
 def _disk(name: str, path: Path) -> Finding:

@@ -55,11 +55,13 @@ def _storm(directory: Path, options: argparse.Namespace, deadline: float) -> dic
     chance = random.Random(options.seed)
     with World(directory, options.seed) as world:
         striker = Striker(chance, world)
-        while striker.rounds < options.rounds and time.monotonic() < deadline:
-            striker.strike()
-            world.mend()
-            time.sleep(chance.random() * 0.05)
-        striker.let_go()
+        try:
+            while striker.rounds < options.rounds and time.monotonic() < deadline:
+                striker.strike()
+                world.mend()
+                time.sleep(chance.random() * 0.05)
+        finally:
+            striker.let_go()
     remains.check(world.state)
     print(world.told())
     return striker.struck

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -72,23 +73,29 @@ class World:
     def __exit__(
         self, kind: type[BaseException] | None, error: object, traceback: TracebackType | None
     ) -> None:
+        try:
+            if kind is None:
+                self._end()
+        finally:
+            for process in (*(client.process for client in self.clients), self.server):
+                if process is not None and process.poll() is None:
+                    process.kill()
+                    process.wait()
+
+    def _end(self) -> None:
         for client in self.clients:
             client.process.terminate()
         for client in self.clients:
             _wait(client.process, client.what)
-        if kind is None:
-            self._check_reports()
-            self._check_server()
+        self._check_reports()
+        self._check_server()
         self._end_server()
-        if kind is None:
-            _wait_for_all()
-            left = list(self._temporary.iterdir())
-            self.serve()  # which removes what those left that were killed
-            self._check_server()
-            _until(
-                lambda: not any(path.exists() for path in left), lambda: f"is not removed: {left}"
-            )
-            self._end_server()
+        _wait_for_all()
+        left = list(self._temporary.iterdir())
+        self.serve()  # which removes what those left that were killed
+        self._check_server()
+        _until(lambda: not any(path.exists() for path in left), lambda: f"is not removed: {left}")
+        self._end_server()
 
     def serve(self) -> None:
         """Start the server, whatever is left of the one before it."""
@@ -101,7 +108,8 @@ class World:
                 stderr=log,
             )
         assert self.server.stdout is not None
-        if not self.server.stdout.readline():
+        ready, _, _ = select.select([self.server.stdout], [], [], _GUARD)
+        if not ready or not self.server.stdout.readline():
             log_text = (self._directory / "server.log").read_text(errors="replace")
             raise ChaosError(f"the server does not start:\n{log_text[-3000:]}")
 
@@ -178,8 +186,6 @@ def _wait(process: subprocess.Popen[bytes], what: str) -> None:
     try:
         process.wait(_GUARD)
     except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
         raise ChaosError(f"{what} does not end") from None
 
 

@@ -339,11 +339,11 @@ def test_extend(scripted: Any) -> None:
 def test_what_is_left_is_stopped_where_it_is_still_there(scripted: Any) -> None:
     stopped = httpx.Response(200, json={"stopped": [ID], "failed": []})
     io = scripted(httpx.Response(200, json={"sandboxes": [info()]}), stopped)
-    assert run(sandboxes.stop_the_left(io, ["gone", ID])) == [ID]
+    assert run(sandboxes.stop_the_left(io, ["gone", ID])).stopped == [ID]
     assert io.requests[1]["json"]["sandbox_ids"] == [ID]
     io = scripted(httpx.Response(200, json={"sandboxes": []}))
-    assert run(sandboxes.stop_the_left(io, ["gone"])) == []
+    assert run(sandboxes.stop_the_left(io, ["gone"])).stopped == []
     io = scripted(stopped)
     io.profile.published = True
-    assert run(sandboxes.stop_the_left(io, [ID])) == [ID]
+    assert run(sandboxes.stop_the_left(io, [ID])).stopped == [ID]
     assert io.diary == ["post /sandboxes/stop"]
