@@ -36,8 +36,9 @@ ON_ONE_PYTHON = (
     "tests/test_terminal.py",
     *("tests/test_typing.py", "tests/transports", "tests/typing"),
 )
-# The middle one of three is like its neighbours.
-NOT_IN_THE_MIDDLE = ("tests/archive", "tests/operations", "tests/server")
+# The middle one of three is like its neighbours, and the server of the last runs under the rest.
+NOT_ON_THE_LAST = ("tests/server",)
+NOT_IN_THE_MIDDLE = ("tests/archive", "tests/operations", *NOT_ON_THE_LAST)
 # Tests bend what they test; tests/typing is wrong on purpose, and checked by pytest.
 TESTS_OF_TYPES = (
     *("--explicit-package-bases", "--implicit-reexport", "--no-warn-return-any"),
@@ -75,7 +76,7 @@ def tests(session: nox.Session) -> None:
         _test(session, *arguments)
         return
     _install(session, ".[all]", "test")
-    more = NOT_IN_THE_MIDDLE if session.python == OTHERS[0] else ()
+    more = NOT_IN_THE_MIDDLE if session.python == OTHERS[0] else NOT_ON_THE_LAST
     _test(session, *arguments, *_ignored(*APART, *ON_ONE_PYTHON, *more))
     _say_hello(session)
 

@@ -176,7 +176,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _has_moved(self) -> bool:
         """Say whether it is not the client who is waited for."""
-        return self.flow.read_paused
+        return self.flow.read_paused or self.cycle.waiting_for_100_continue
 
     def refuse(self, problem: Problem) -> None:
         """Answer what is no request, and hear no more."""

@@ -104,8 +104,12 @@ class HTTPServer(Server):
 
     def _cut_the_late(self) -> None:
         now = asyncio.get_running_loop().time()
-        for connection in list(self.server_state.connections):
-            cast(_OneSend, connection).look(now)
+        for connection in cast("list[_OneSend]", list(self.server_state.connections)):
+            try:
+                connection.look(now)
+            except Exception:  # of one, which the others are not to pay for
+                logger.exception("a connection is cut")
+                connection.cut()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         if self._draining is not None:
@@ -166,6 +170,9 @@ class _OneSend(BoundedProtocol):
 
     def _end_intake(self, intake: Intake) -> None:
         self._intake, self._unwanted = None, intake.left
+        if intake.is_cut:  # the transport, which read nothing meanwhile, does not know it yet
+            self.cycle.disconnected = True
+            self.transport.abort()
         self.body_is_over()
         self.cycle.more_body = False
         self.cycle.message_event.set()

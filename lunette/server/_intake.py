@@ -10,6 +10,7 @@ import asyncio
 import select
 import socket
 from collections.abc import Callable
+from time import monotonic
 
 from starlette.requests import Request
 from starlette.types import Message
@@ -26,8 +27,10 @@ _LEAST = 256 * 1024
 _BLOCK = 512 * 1024
 # What a thread takes before others have their turn.
 _SHARE = 16 * 1024 * 1024
-# As long as a thread waits for what is on its way; a client that is slow has no thread.
-_PATIENCE_MS = 2
+# As long as a thread waits for what is on its way, in all that it takes.
+_PATIENCE = 0.003
+# Of a client that is slow there is not much: more of it gathers before a thread comes again.
+_MUCH, _PAUSE = 64 * 1024, 0.005
 
 
 class Intake:
@@ -38,7 +41,7 @@ class Intake:
 
     def __init__(self, sock: socket.socket, left: int, ended: Callable[[Intake], object]) -> None:
         self.left = left
-        self.is_cut = False
+        self.is_cut = self.is_slow = False
         self._sock = sock
         self._ended = ended
         self._waiting: asyncio.Future[None] | None = None
@@ -46,6 +49,8 @@ class Intake:
     async def ready(self) -> None:
         """Wait until something can be read, be it that the connection was cut."""
         loop = asyncio.get_running_loop()
+        if self.is_slow and not self.is_cut:
+            await asyncio.sleep(_PAUSE)
         if self.is_cut:
             return
         self._waiting = loop.create_future()
@@ -94,6 +99,7 @@ class Taker:
         self._block = memoryview(bytearray(min(_BLOCK, intake.left)))
         self._poll = select.poll()
         self._poll.register(sock, select.POLLIN)
+        self._patience = _PATIENCE
         self._is_over = False
 
     def __call__(self) -> memoryview:
@@ -103,6 +109,7 @@ class Taker:
         block = self._block[: self._fill(wanted)]
         self.taken += len(block)
         self._intake.left -= len(block)
+        self._intake.is_slow = self.taken < _MUCH
         if self._digest is not None:
             self._digest.see(block)
         return block
@@ -117,7 +124,10 @@ class Taker:
         try:
             count = self._sock.recv_into(into)
         except BlockingIOError:
-            self._is_over = not self._poll.poll(_PATIENCE_MS)
+            begun = monotonic()
+            self._poll.poll(self._patience * 1000)
+            self._patience -= monotonic() - begun
+            self._is_over = self._patience <= 0
             return 0
         except OSError:
             count = 0

@@ -27,6 +27,7 @@ class Launching:
         self._ready = ready
         self._task: asyncio.Task[Problem | None] | None = None
         self._begun_at = 0.0
+        self._closed = False
         self.engine: Engine | None = None
 
     @property
@@ -38,8 +39,9 @@ class Launching:
         self._begun_at = asyncio.get_running_loop().time()
         self._task = asyncio.create_task(self._run())
 
-    async def finished(self) -> None:
-        """Wait until there is an engine, or will be none."""
+    async def close(self) -> None:
+        """Launch no other engine, and wait until there is one, or will be none."""
+        self._closed = True
         if self._task is not None:
             await self._task
 
@@ -49,7 +51,7 @@ class Launching:
             return self.engine
         if self._task is None:
             raise Problem(503, "engine_unavailable", "the server is not started")
-        if self._task.done() and self._is_time():
+        if self._task.done() and self._is_time() and not self._closed:
             self.begin()
         problem = await asyncio.shield(self._task)
         if problem is not None:

@@ -106,9 +106,9 @@ class Reaper:
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self, sandbox_id: str, lifetime: Lifetime) -> None:
-        """Let the *lifetime* of a sandbox begin, unless it is over already."""
+        """Let the *lifetime* of a sandbox begin; one that is over already may come `again`."""
+        lifetime.begin()
         if not lifetime.is_over:
-            lifetime.begin()
             self._add(sandbox_id, lifetime)
 
     def again(self, sandbox_id: str, lifetime: Lifetime, seconds: float) -> None:
@@ -151,11 +151,13 @@ class Reaper:
     def _ring(self) -> None:
         self._timer = None
         now = _now()
-        while self._entries and self._entries[0][0] <= now:
-            _, sandbox_id, lifetime = heapq.heappop(self._entries)
-            self._look(sandbox_id, lifetime, now)
-        if self._entries:
-            self._set()
+        try:
+            while self._entries and self._entries[0][0] <= now:
+                _, sandbox_id, lifetime = heapq.heappop(self._entries)
+                self._look(sandbox_id, lifetime, now)
+        finally:  # one that cannot be ended keeps no other alive
+            if self._entries:
+                self._set()
 
     def _look(self, sandbox_id: str, lifetime: Lifetime, now: float) -> None:
         end = lifetime.end()

@@ -48,8 +48,10 @@ def create_app(registry: Registry, *, access: Access | None = None) -> ASGIApp:
             yield
         finally:
             sweeping.cancel()
-            await registry.aclose()
-            await processes.aclose()
+            try:
+                await registry.aclose()
+            finally:
+                await processes.aclose()
 
     # The first match wins, and commands are what there is most of.
     tags = (

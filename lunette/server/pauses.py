@@ -12,6 +12,7 @@ from starlette.responses import Response
 from lunette.server import _contract
 from lunette.server._json import answer
 from lunette.server._resource import Resource
+from lunette.server._run import seen
 from lunette.server.engines.protocol import State, Status
 from lunette.server.registry import Registry
 
@@ -47,6 +48,7 @@ class Pauses:
         task = asyncio.create_task(self._become(request.path_params["sandbox_id"], wanted))
         self._changing.add(task)
         task.add_done_callback(self._changing.discard)
+        task.add_done_callback(seen)
         await asyncio.shield(task)
 
     async def _become(self, sandbox_id: str, wanted: State) -> None:

@@ -86,7 +86,7 @@ class Registry:
         try:
             async with asyncio.timeout(_CLOSE_SECONDS):
                 # An engine that is half started is hard to stop; this takes less than a second.
-                await self._launching.finished()
+                await self._launching.close()
                 self._closing = True
                 self._reaper.close()
                 for task in self._background:
@@ -97,7 +97,7 @@ class Registry:
                     sandbox.end_transfers(self._gone(sandbox))
                 if self._launching.engine is not None:
                     await self._launching.engine.aclose()
-                for sandbox in self._sandboxes.values():
+                for sandbox in [*self._sandboxes.values()]:  # some go meanwhile
                     await sandbox.transfers_ended()
         except TimeoutError:
             logger.error("the engine did not close in %d seconds", _CLOSE_SECONDS)
@@ -291,8 +291,8 @@ class Registry:
             raise gone(sandbox.id, sandbox.status)
 
     def _expire(self, sandbox_id: str) -> None:
-        sandbox = self._sandboxes[sandbox_id]
-        if sandbox.destruction is not None:
+        sandbox = self._sandboxes.get(sandbox_id)
+        if sandbox is None or sandbox.destruction is not None:
             return
         logger.info("[%s] has expired", sandbox_id)
         sandbox.gone_code = "sandbox_expired"

@@ -154,6 +154,9 @@ class Store:
                 self._db = opened.enter_context(contextlib.closing(_connect(self._path or "")))
                 _prepare(self._db, "WAL" if durable else "MEMORY")
                 self._recover()
+            except sqlite3.OperationalError as error:  # a full disk, or somebody else's lock
+                why = f"cannot keep the server's state in {directory}: {error}"
+                raise StoreError(f"{why}; give another --state") from error
             except sqlite3.DatabaseError as error:
                 raise StoreError(
                     f"{self._path} is broken or no database of this version; move it away"
@@ -329,14 +332,10 @@ class Store:
     def _recover(self) -> None:
         """Note what ended with an earlier server, and remove what is too old or half done."""
         self._db.execute("DELETE FROM commands WHERE until <= ?", (time(),))
-        until = time() + KEY_SECONDS
-        self._db.execute(
-            "UPDATE sandboxes SET code = 'sandbox_lost', until = ? WHERE code IS NULL", (until,)
-        )
-        self._db.execute(
-            "UPDATE commands SET state = ? WHERE state = ?",
-            (CommandState.DROPPED, CommandState.RUNNING),
-        )
+        lost = "UPDATE sandboxes SET code = 'sandbox_lost', until = ? WHERE code IS NULL"
+        self._db.execute(lost, (time() + KEY_SECONDS,))
+        dropped = "UPDATE commands SET state = ? WHERE state = ?"
+        self._db.execute(dropped, (CommandState.DROPPED, CommandState.RUNNING))
         rows = self._db.execute("SELECT file FROM commands WHERE file IS NOT NULL")
         named = {name for (name,) in rows}
         for path in self._spool.iterdir():
@@ -351,7 +350,9 @@ def _prepare(db: sqlite3.Connection, journal: str) -> None:
     found = db.execute("PRAGMA user_version").fetchone()[0]
     if found not in (0, 1, _FORMAT):
         raise sqlite3.DatabaseError(f"format {found}")
-    if found == 1:
+    # A server that died while it made a table of format 1 has left it under 0.
+    columns = [row[1] for row in db.execute("PRAGMA table_info(commands)")]
+    if found < _FORMAT and columns and "out_of_memory" not in columns:
         db.executescript(_FROM_1)
     db.executescript(_SCHEMA)
     db.execute(f"PRAGMA user_version = {_FORMAT}")

@@ -45,7 +45,7 @@ def main() -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python tests/chaos", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5000, help="as many, if there is time")
-    parser.add_argument("--seconds", type=float, default=15, help="as long, and a little more")
+    parser.add_argument("--seconds", type=float, default=10, help="as long, and a little more")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(2**32))
     return parser.parse_args()
 

@@ -387,7 +387,7 @@ def test_without_a_deadline_it_would_hold_the_caller(weaken: Weaken) -> None:
 
     caller = threading.Thread(target=call, daemon=True)
     caller.start()
-    caller.join(5)
+    caller.join(3)
     assert caller.is_alive()
     sandbox.destroy()
     caller.join(30)

@@ -10,6 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
+from lunette.server import _form
+
 from .conftest import Service
 from .host_engine import HostEngine
 
@@ -52,9 +54,15 @@ def _answer(connection: socket.socket) -> tuple[int, dict[str, str], dict[str, A
     ids=["context", "dockerfile", "context-later", "dockerfile-later"],
 )
 def test_a_build_is_refused_as_soon_as_it_begins(
-    service: Service, engine: HostEngine, length: str, name: str, before: bytes
+    service: Service,
+    engine: HostEngine,
+    length: str,
+    name: str,
+    before: bytes,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The body never ends, and the client never says that it is tired of it."""
+    monkeypatch.setattr(_form, "_DRAIN_SECONDS", 0.2)
     begun = before + _part(name, b"tar", filename=name)[:-2]
     with service.raw() as connection:
         _begin(connection, length, f"Content-Type: {FORM}")

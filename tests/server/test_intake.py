@@ -12,6 +12,7 @@ import httpx
 import pytest
 import xxhash
 
+from lunette.server import _http
 from lunette.server._intake import Intake
 
 from .bent_engine import BentEngine
@@ -133,8 +134,13 @@ def kept() -> Iterator[list[socket.socket]]:
 
 
 def test_a_server_that_stops_does_not_wait_for_a_body(
-    kept: list[socket.socket], service: Service, engine: BentEngine, sandbox: str
+    kept: list[socket.socket],
+    monkeypatch: pytest.MonkeyPatch,
+    service: Service,
+    engine: BentEngine,
+    sandbox: str,
 ) -> None:
+    monkeypatch.setattr(_http, "_LAST_ANSWERS_SECONDS", 0.2)
     kept.append(service.raw())
     kept[0].sendall(head(sandbox, LARGE) + b"x" * 5_000_000)
     service.until(lambda: sum(engine.given[-1].sizes) >= 5_000_000)

@@ -38,3 +38,22 @@ def test_what_was_in_the_way_may_be_over(monkeypatch: pytest.MonkeyPatch) -> Non
         assert (len(tries), told) == (2, [engine])
 
     asyncio.run(main())
+
+
+def test_none_is_launched_when_it_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_launching, "_AGAIN_SECONDS", 0.0)
+    tries: list[int] = []
+
+    async def launch() -> Engine:
+        tries.append(len(tries))
+        raise EngineUnavailableError("no")
+
+    async def main() -> None:
+        launching = Launching(launch, lambda _: None)
+        launching.begin()
+        await launching.close()
+        with pytest.raises(Problem, match="no"):
+            await launching.wait()
+        assert tries == [0]
+
+    asyncio.run(main())

@@ -228,6 +228,42 @@ def test_nothing_is_kept_of_the_gone() -> None:
     asyncio.run(work())
 
 
+def test_who_is_made_while_he_is_ended_and_stays_expires_too() -> None:
+    async def work() -> None:
+        expired: list[str] = []
+        reaper = Reaper(expired.append)
+        lifetime = Lifetime(Lifetimes(ttl=0.001))
+        reaper.forget(lifetime)
+        reaper.begin("one", lifetime)
+        reaper.again("one", lifetime, 0.001)
+        while not expired:  # noqa: ASYNC110, a state is no event
+            await asyncio.sleep(0)
+        reaper.close()
+
+    asyncio.run(work())
+
+
+def test_one_that_cannot_be_expired_keeps_no_other_alive() -> None:
+    async def work() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+        expired: list[str] = []
+
+        def expire(sandbox_id: str) -> None:
+            if sandbox_id == "odd":
+                raise KeyError(sandbox_id)
+            expired.append(sandbox_id)
+
+        reaper = Reaper(expire)
+        reaper.begin("odd", Lifetime(Lifetimes(ttl=0.001)))
+        reaper.begin("other", Lifetime(Lifetimes(ttl=0.002)))
+        while not expired:  # noqa: ASYNC110, a state is no event
+            await asyncio.sleep(0)
+        assert expired == ["other"]
+        reaper.close()
+
+    asyncio.run(work())
+
+
 # A server of one's own, on its state
 
 

@@ -200,6 +200,26 @@ def test_a_database_of_an_earlier_version_is_brought_up_to_date(tmp_path: Path) 
         assert outcome_of(store, "new") == killed
 
 
+def test_a_table_that_a_dying_server_made_is_brought_up_to_date(tmp_path: Path) -> None:
+    with closing(Store(tmp_path, durable=True)) as store:
+        keep(store, "old", SMALL)
+    with closing(sqlite3.connect(tmp_path / "state.db")) as db:
+        db.execute("ALTER TABLE commands DROP COLUMN out_of_memory")
+        db.execute("PRAGMA user_version = 0")  # it died before it could write the 1
+    with closing(Store(tmp_path, durable=True)) as store:
+        keep(store, "new", SMALL)
+        assert outcome_of(store, "old") == outcome_of(store, "new") == SMALL
+
+
+def test_what_is_in_the_way_at_the_start_is_told(tmp_path: Path) -> None:
+    Store(tmp_path, durable=True).close()
+    with closing(sqlite3.connect(tmp_path / "state.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreError, match=r"database is locked; give another --state"):
+            Store(tmp_path, durable=True)
+    Store(tmp_path, durable=True).close()
+
+
 def test_a_lock_of_somebody_elses_loses_nothing(tmp_path: Path) -> None:
     with closing(Store(tmp_path, durable=True)) as store:
         with closing(sqlite3.connect(tmp_path / "state.db", isolation_level=None)) as other:

@@ -33,7 +33,7 @@ class Limits:
         free_disk (int | Unset): Bytes that must be free on the server's disk for a create.
         tmp (int | Unset): The size of `/tmp`, and of a `tmpfs` without one, in bytes.
         shm (int | Unset): The size of `/dev/shm` without `shm_size`, in bytes.
-        processes (int | Unset): Processes and threads of a sandbox, and the largest `pids_limit`.
+        processes (int | Unset): Processes and threads of a sandbox without `pids_limit`.
         memory (int | Unset): The memory of a sandbox without `mem_limit`, in bytes.
         cpus (float | Unset): The processors of a sandbox without `cpus`.
         image (int | Unset): The largest image, unpacked, in bytes.

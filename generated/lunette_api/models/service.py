@@ -63,7 +63,7 @@ class Service:
                 /capabilities`) it is `422
                 not_supported`.
             pids_limit (int | str | Unset): Processes and threads, 5 to 4,096, the four of the sandbox itself included.
-                Default 4,096.
+                Default `limits.processes`.
             deploy (ServiceDeploy | Unset): `resources.limits` with `memory`, `cpus` and `pids`, as the keys of their own.
             shm_size (int | str | Unset): Bytes, or a string with a unit of Docker's.
             tmpfs (list[str] | str | Unset): Directories in memory, each a path, or `path:options` with Docker's `size`

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from lunette.server.engines.bubblewrap._arguments import SHM_BYTES, TMP_BYTES
 from lunette.server.engines.bubblewrap._limits import Limits, machine_processors
-from lunette.server.engines.bubblewrap._starting import PROCESSES
 from lunette.server.engines.protocol import Capabilities
 from lunette.server.images._platforms import architecture
 from lunette.server.images.library import IMAGE_BYTES, IMAGE_FILES
@@ -39,7 +38,7 @@ def capabilities(settings: Settings, limits: Limits, *, ranged: bool) -> Capabil
             "free_disk": FREE_DISK,
             "tmp": TMP_BYTES,
             "shm": SHM_BYTES,
-            "processes": PROCESSES,
+            "processes": limits.processes,
             "memory": limits.memory,
             "cpus": machine_processors(),
             "image": IMAGE_BYTES,

@@ -198,11 +198,9 @@ class Commands:
         """The worker says that a command ended."""
         if process := self._running.pop(message["id"], None):
             code: int = message["exit"]
-            process.ended(code, out_of_memory=code in _KILLED and self._died(process))
-
-    def _died(self, process: BubblewrapProcess) -> bool:
-        """Whether the machine killed a command that ended as one that was killed."""
-        return not process.is_killed and self._deaths.explain(process.deaths_before)
+            died = self._deaths.count() > process.deaths_before  # always: it notes when
+            out_of_memory = died and code in _KILLED and not process.is_killed
+            process.ended(code, out_of_memory=out_of_memory)
 
     def lost(self, status: Status) -> None:
         """All of them went with their sandbox."""

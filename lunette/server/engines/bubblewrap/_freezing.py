@@ -81,11 +81,14 @@ class Freezing:
             doomed, self._doomed = self._doomed, {}
             hunt = self._hunt(doomed)
             await self._hunting.run(hunt.before)
+            # To stop it once more takes a process, of which it may have as many as it can.
+            stopped = self._held or (self.paused and await self._hunting.run(hunt.is_frozen))
             # A command that is sent before the freeze is started before it: the worker does one
             # thing after the other. One that is sent later would not be frozen, so it waits.
             self._thawed.clear()
             try:
-                await to_the_end(self._freeze(hunt.kill_and_thaw, "a command could not be ended"))
+                failure = "a command could not be ended"
+                await to_the_end(self._freeze(hunt.kill_and_thaw, failure, stopped=stopped))
             except SandboxGoneError:
                 pass  # and the command with it
             finally:
@@ -125,9 +128,10 @@ class Freezing:
         try:
             if hunt.hold(freezer, _HOLD_SECONDS):
                 return True
-            freezer.let_go()
         except OSError as error:
             logger.warning("a control group does not hold what is paused: %s", error)
+        with contextlib.suppress(OSError):  # what it has taken so far; `resume` tries again
+            freezer.let_go()
         return False
 
     def _let_go(self) -> None:
@@ -174,11 +178,15 @@ class Freezing:
             held=self._held,
         )
 
-    async def _freeze(self, then: Callable[[float], bool], failure: str) -> None:
-        """Stop everything, and do *then*; where that does not succeed, the sandbox fails."""
+    async def _freeze(
+        self, then: Callable[[float], bool], failure: str, *, stopped: bool = False
+    ) -> None:
+        """Stop everything, unless it is *stopped*, and do *then*; where that does not succeed, the
+        sandbox fails.
+        """
         done = False
         try:
-            if self._held or await self._stop():
+            if stopped or await self._stop():
                 done = await self._hunting.run(then, _FREEZE_SECONDS)
         finally:
             if not done:  # nothing stays frozen: with its first process all of it dies

@@ -8,23 +8,27 @@ import math
 import os
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol
 
 from attrs import frozen
 
 __all__ = [
     "LEAST_MEMORY",
+    "PROCESSES",
     "Deaths",
     "Group",
     "Limits",
     "Usage",
     "machine_memory",
+    "machine_processes",
     "machine_processors",
 ]
 
 # What a sandbox itself takes is less than half of it.
 LEAST_MEMORY = 16 << 20
-_JUST_NOW = 1.0  # seconds
+PROCESSES = 4096  # a sandbox
+_JUST_NOW = 5.0  # seconds
 
 
 @frozen(kw_only=True)
@@ -69,13 +73,14 @@ class Group(Protocol):
 
 class Limits(Protocol):
     """One way to enforce limits. *memory* is what a sandbox may use without being asked, in bytes;
-    *total* what all of them may together.
+    *total* what all of them may together; *processes* how many one may have without being asked.
     """
 
     name: str
     enforces: frozenset[str]
     memory: int
     total: int
+    processes: int
 
     def open(self) -> None:
         """Get ready, and remove what servers left that are dead; raise OSError where it cannot be
@@ -83,8 +88,10 @@ class Limits(Protocol):
         """
         ...
 
-    def group(self) -> Group:
-        """Make the group of one sandbox, with the limits of one that asks for none."""
+    def group(self, processes: int | None) -> Group:
+        """Make the group of one sandbox, with the limits of one that asks for none, but for
+        *processes* where those are more.
+        """
         ...
 
     async def watch(self) -> None:
@@ -101,6 +108,11 @@ def machine_memory() -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
+def machine_processes() -> int:
+    """Return how many processes and threads this machine can have."""
+    return int(Path("/proc/sys/kernel/pid_max").read_text())
+
+
 def machine_processors() -> int:
     """Return how many processors this process may use."""
     return len(os.sched_getaffinity(0))
@@ -111,25 +123,20 @@ class Deaths:
 
     def __init__(self, group: Group) -> None:
         self._group = group
-        self._explained = 0
+        self._known = 0
         self._last = -math.inf
 
     def count(self) -> int:
         """Return how many there were until now."""
-        return self._group.kills()
-
-    def explain(self, before: int) -> bool:
-        """Whether there were more than *before*, one of which is known from now on."""
-        if self.count() <= before:
-            return False
-        self._explained += 1
-        self._last = time.monotonic()
-        return True
+        found = self._group.kills()
+        if found > self._known:
+            self._known, self._last = found, time.monotonic()
+        return found
 
     @property
-    def is_unexplained(self) -> bool:
-        """Whether there is one of somebody unknown, or was just now: with the first process of a
-        sandbox all others die, and are told of before.
+    def just_now(self) -> bool:
+        """Whether one was noticed just now, by this or an earlier count: with the first process of
+        a sandbox all others die, and are told of before.
         """
-        just_now = time.monotonic() - self._last < _JUST_NOW
-        return just_now or self.count() > self._explained
+        self.count()
+        return time.monotonic() - self._last < _JUST_NOW

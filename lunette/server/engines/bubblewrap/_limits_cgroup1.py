@@ -9,9 +9,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lunette.server.engines.bubblewrap import _limits_groups as groups
-from lunette.server.engines.bubblewrap._limits import Usage, machine_memory
+from lunette.server.engines.bubblewrap._limits import (
+    PROCESSES,
+    Usage,
+    machine_memory,
+    machine_processes,
+)
 
-__all__ = ["Cgroup1Limits", "hierarchies"]
+__all__ = ["Cgroup1Limits", "allowed_memory", "hierarchies"]
 
 _CONTROLLERS = ("memory", "cpu", "cpuacct", "pids")
 _NEEDED = {"memory", "cpu", "cpuacct", "pids"}
@@ -20,6 +25,7 @@ _LESS_SHARES = 512  # than the 1024 of the server
 _UNLIMITED = 1 << 60
 _TOTAL, _ONE = 0.8, 0.5  # of the memory of the machine
 _PROCESSES = 0.5  # of the pids of the machine
+_CROWD = 16  # sandboxes full of processes leave room for no other
 _NANOSECONDS = 1e9
 
 
@@ -33,6 +39,8 @@ class Cgroup1Limits:
         self._mounts = mounts
         memory = min(machine_memory(), _limit_of(mounts["memory"]))
         self.memory, self.total = int(memory * _ONE), int(memory * _TOTAL)
+        self._processes = int(machine_processes() * _PROCESSES)
+        self.processes = min(PROCESSES, self._processes // _CROWD)
         self._claim: groups.Claim | None = None
         self._numbers = itertools.count(1)
 
@@ -60,17 +68,17 @@ class Cgroup1Limits:
             groups.put(home["memory"] / "memory.use_hierarchy", 1)
         _limit_memory(home["memory"], self.total)
         groups.put(home["cpu"] / "cpu.shares", _LESS_SHARES)
-        most = int(Path("/proc/sys/kernel/pid_max").read_text())
-        groups.put(home["pids"] / "pids.max", int(most * _PROCESSES))
+        groups.put(home["pids"] / "pids.max", self._processes)
 
     def _homes(self) -> dict[str, Path]:
         assert self._claim is not None
         by_parent = {path.parent.parent: path for path in self._claim.paths}
         return {name: by_parent[self._mounts[name]] for name in _CONTROLLERS}
 
-    def group(self) -> Cgroup1:
+    def group(self, processes: int | None) -> Cgroup1:
         name = str(next(self._numbers))
-        return Cgroup1({c: home / name for c, home in self._homes().items()}, self.memory)
+        paths = {c: home / name for c, home in self._homes().items()}
+        return Cgroup1(paths, self.memory, max(processes or 0, self.processes))
 
     async def watch(self) -> None: ...
 
@@ -83,7 +91,7 @@ class Cgroup1Limits:
 class Cgroup1:
     """See `Group`; *paths* are its directories by their controllers."""
 
-    def __init__(self, paths: Mapping[str, Path], memory: int) -> None:
+    def __init__(self, paths: Mapping[str, Path], memory: int, processes: int) -> None:
         self._paths = paths
         self._directories = list(dict.fromkeys(paths.values()))
         self._memory = memory
@@ -92,6 +100,7 @@ class Cgroup1:
             for path in self._directories:
                 path.mkdir()
             _limit_memory(paths["memory"], memory)
+            groups.put(paths["pids"] / "pids.max", processes)
             self._events = os.open(
                 paths["memory"] / "memory.oom_control", os.O_RDONLY | os.O_CLOEXEC
             )
@@ -165,6 +174,12 @@ def hierarchies() -> dict[str, Path]:
         for name in own.keys() & set(options.split(",")):
             found.setdefault(name, _limiting(Path(place), root, own[name]))
     return found
+
+
+def allowed_memory() -> int:
+    """Return what groups leave to this process."""
+    group = hierarchies().get("memory")
+    return _UNLIMITED if group is None else _limit_of(group)
 
 
 def _own_groups() -> dict[str, str]:

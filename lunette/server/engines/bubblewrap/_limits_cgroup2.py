@@ -13,9 +13,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lunette.server.engines.bubblewrap import _limits_groups as groups
-from lunette.server.engines.bubblewrap._limits import Usage, machine_memory
+from lunette.server.engines.bubblewrap._limits import (
+    PROCESSES,
+    Usage,
+    machine_memory,
+    machine_processes,
+)
 
-__all__ = ["Cgroup2", "Cgroup2Limits", "subtree"]
+__all__ = ["Cgroup2", "Cgroup2Limits", "allowed_memory", "subtree"]
 
 _CONTROLLERS = ("memory", "cpu", "pids")
 _PERIOD = 100_000
@@ -23,6 +28,7 @@ _LESS_WEIGHT = 50  # than the 100 of the server
 _UNLIMITED = 1 << 60
 _TOTAL, _ONE = 0.8, 0.5
 _PROCESSES = 0.5
+_CROWD = 16  # sandboxes full of processes leave room for no other
 _MICROSECONDS = 1e6
 
 
@@ -34,10 +40,10 @@ class Cgroup2Limits:
 
     def __init__(self, parent: Path) -> None:
         self._parent = parent
-        memory = machine_memory()
-        for group in (parent, *parent.parents):
-            memory = min(memory, groups.value(group / "memory.max") or _UNLIMITED)
+        memory = min(machine_memory(), _limit_of(parent))
         self.memory, self.total = int(memory * _ONE), int(memory * _TOTAL)
+        self._processes = int(machine_processes() * _PROCESSES)
+        self.processes = min(PROCESSES, self._processes // _CROWD)
         self._claim: groups.Claim | None = None
         self._numbers = itertools.count(1)
 
@@ -57,15 +63,15 @@ class Cgroup2Limits:
                     groups.put(path / "cgroup.subtree_control", f"+{name}")
             _limit_memory(home, self.total)
             groups.put(home / "cpu.weight", _LESS_WEIGHT)
-            most = int(Path("/proc/sys/kernel/pid_max").read_text())
-            groups.put(home / "pids.max", int(most * _PROCESSES))
+            groups.put(home / "pids.max", self._processes)
         except BaseException:
             self.close()
             raise
 
-    def group(self) -> Cgroup2:
+    def group(self, processes: int | None) -> Cgroup2:
         assert self._claim is not None
-        return Cgroup2(self._claim.paths[0] / str(next(self._numbers)), self.memory)
+        path = self._claim.paths[0] / str(next(self._numbers))
+        return Cgroup2(path, self.memory, max(processes or 0, self.processes))
 
     async def watch(self) -> None: ...
 
@@ -78,13 +84,14 @@ class Cgroup2Limits:
 class Cgroup2:
     """See `Group`; *path* is its directory."""
 
-    def __init__(self, path: Path, memory: int) -> None:
+    def __init__(self, path: Path, memory: int, processes: int) -> None:
         self._path = path
         self._memory = memory
         self._limit = memory
         path.mkdir()
         try:
             _limit_memory(path, memory)
+            groups.put(path / "pids.max", processes)
         except BaseException:
             groups.remove([path])
             raise
@@ -138,6 +145,17 @@ def subtree(proc: Path = Path("/proc/self")) -> Path | None:
         if group == mount or _is_limited(group):
             break
     return None
+
+
+def allowed_memory(proc: Path = Path("/proc/self")) -> int:
+    """Return what groups leave to this process."""
+    mount, own = _mount(proc), _own_group(proc)
+    return _UNLIMITED if mount is None or own is None else _limit_of(mount / own)
+
+
+def _limit_of(group: Path) -> int:
+    limits = (groups.value(one / "memory.max") for one in (group, *group.parents))
+    return min(limit or _UNLIMITED for limit in limits)
 
 
 def _is_limited(group: Path) -> bool:

@@ -123,7 +123,7 @@ class Proc:
         pending = self._children(root, threads=1)
         while pending and not self.late:
             pid = pending.pop()
-            process = self._look(pid)
+            process = self.look(pid)
             if process is None or process.over:
                 continue
             found.append(process)
@@ -139,7 +139,7 @@ class Proc:
         return [process for process in found if process.pid not in outside]
 
     def is_alive(self, process: Process) -> bool:
-        now = self._look(process.pid)
+        now = self.look(process.pid)
         return now is not None and now.key == process.key and not now.over
 
     def signal(self, process: Process, number: int) -> None:
@@ -186,7 +186,8 @@ class Proc:
         lists = (self.read(f"/proc/{pid}/task/{task}/children") for task in tasks)
         return [int(child) for children in lists for child in children.split()]
 
-    def _look(self, pid: int) -> Process | None:
+    def look(self, pid: int) -> Process | None:
+        """Return what is said of one; None for one that is gone."""
         stat = self.read(f"/proc/{pid}/stat").decode(errors="replace")
         if not stat:
             return None

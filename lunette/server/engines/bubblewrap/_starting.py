@@ -17,7 +17,11 @@ from lunette.server.engines.bubblewrap._arguments import (
 )
 from lunette.server.engines.bubblewrap._hosts import hosts_of
 from lunette.server.engines.bubblewrap._identities import IMAGE_IDS, IdRange
-from lunette.server.engines.bubblewrap._limits import LEAST_MEMORY, machine_processors
+from lunette.server.engines.bubblewrap._limits import (
+    LEAST_MEMORY,
+    PROCESSES,
+    machine_processors,
+)
 from lunette.server.engines.bubblewrap._users import User
 from lunette.server.engines.bubblewrap._worker import ANSWER_SECONDS
 from lunette.server.engines.bubblewrap.inside.wire import Message
@@ -28,9 +32,8 @@ from lunette.server.engines.protocol import (
     Tmpfs,
 )
 
-__all__ = ["PROCESSES", "check_limits", "make_disk", "start_message"]
+__all__ = ["check_limits", "make_disk", "start_message"]
 
-PROCESSES = 4096  # a sandbox
 _FEWEST = 5  # bwrap, the first two inside, their worker, and a command
 _OWN = ("fsize", "nproc")
 

@@ -24,12 +24,14 @@ _TIMES, _CHILDREN_TIMES = slice(11, 13), slice(13, 15)
 class Usage:
     """*cpu_seconds* since the sandbox began, *threads* of all processes, and the *memory* of each
     in bytes; what several of them share is divided among them, but for files in memory that nobody
-    has mapped: they are those of one who has them open.
+    has mapped: they are those of one who has them open. Where the time was too short, it is not
+    *complete*, and no more than was found.
     """
 
     cpu_seconds: float
     threads: int
     memory: Mapping[Process, int]
+    complete: bool = True
 
 
 def usage(proc: Proc, *, root: int, pid1: int) -> Usage:
@@ -42,10 +44,12 @@ def usage(proc: Proc, *, root: int, pid1: int) -> Usage:
     ticks = _ticks(proc, root, _CHILDREN_TIMES)
     for process in found:
         ticks += _ticks(proc, process.pid, _TIMES) + _ticks(proc, process.pid, _CHILDREN_TIMES)
+    memory = _memory_of_all(proc, found)
     return Usage(
         cpu_seconds=ticks / _TICKS,
         threads=sum(process.threads for process in found),
-        memory=_memory_of_all(proc, found),
+        memory=memory,
+        complete=not proc.late,
     )
 
 
@@ -56,8 +60,10 @@ def _memory_of_all(proc: Proc, found: Sequence[Process]) -> dict[Process, int]:
     seen: set[int] = set()
     device = _device_of_memfds()
     for process in found:
+        if proc.late:
+            break
         memory[process], shared = _memory(proc, process.pid)
-        files[process] = _in_files(process.pid, device, seen)
+        files[process] = _in_files(proc, process.pid, device, seen)
         mapped += shared
     unmapped = sum(files.values()) - mapped
     if unmapped > 0:
@@ -77,11 +83,13 @@ def _device_of_memfds() -> int:
         os.close(fd)
 
 
-def _in_files(pid: int, device: int, seen: set[int]) -> int:
+def _in_files(proc: Proc, pid: int, device: int, seen: set[int]) -> int:
     """Return the bytes of memfds that *pid* has open and that are not in *seen* yet."""
     used = 0
     with contextlib.suppress(OSError):  # it has ended, or there is no descriptor to look with
         for fd in os.listdir(f"/proc/{pid}/fd"):  # noqa: PTH208, names are what is wanted
+            if proc.late:
+                break
             with contextlib.suppress(OSError):
                 file = os.stat(f"/proc/{pid}/fd/{fd}")  # noqa: PTH116, a Path takes longer
                 known = file.st_dev != device or file.st_ino in seen

@@ -99,7 +99,7 @@ class Worker:
         self.end(Status(state=State.FAILED, reason=reason))
 
     def _vanished(self) -> None:
-        if self.status.state is State.RUNNING and self._deaths.is_unexplained:
+        if self.status.state is State.RUNNING and self._deaths.just_now:
             reason = "it used all of its memory, and could not go on"
             self.end(Status(state=State.FAILED, reason=reason, out_of_memory=True))
         self.end(Status(state=State.LOST, reason="the sandbox's first process was killed"))

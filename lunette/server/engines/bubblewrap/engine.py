@@ -88,6 +88,7 @@ class BubblewrapEngine(EngineFiles):
         self._background: set[asyncio.Task[None]] = set()
         self._forking = asyncio.Lock()
         self._ready: Ready | None = None
+        self._closing = False
         self._watching: list[asyncio.Task[None]] = []
         self._forkserver: ForkServer | None = None
 
@@ -103,11 +104,10 @@ class BubblewrapEngine(EngineFiles):
             # whatever else the starting server imports, which takes ten times as long.
             self._ready = prepare(state, ranged=self._ranged)
             self._hunting.reserve.refill()
-            self._hunting.freezers.sweep()
-            self._limits = open_limits(self._limits, self._hunting)
-            self.capabilities = capabilities(self._settings, self._limits, ranged=self._ranged)
-            self._in_background(self._hunting.run(end_orphans))
+            opening = self._in_background(self._hunting.run(self._open_limits))
             await self._live_forkserver()
+            await opening
+            self.capabilities = capabilities(self._settings, self._limits, ranged=self._ranged)
             await self._probe()
             watching = (self._disks.run(), self._limits.watch())
             self._watching = [self._in_background(one) for one in watching]
@@ -117,7 +117,14 @@ class BubblewrapEngine(EngineFiles):
             await self.aclose()
             raise
 
+    def _open_limits(self) -> None:
+        """Remove what servers left that are dead, and open the limits; blocking."""
+        end_orphans()  # first: a group that one of them is in cannot be removed
+        self._hunting.freezers.sweep()
+        self._limits = open_limits(self._limits, self._hunting)
+
     async def aclose(self) -> None:
+        self._closing = True  # nothing is made any more that nobody would end
         closing = asyncio.create_task(self.images.aclose())
         for task in self._watching:
             task.cancel()
@@ -222,8 +229,8 @@ class BubblewrapEngine(EngineFiles):
         )
 
     def _prepared(self) -> Ready:
-        if self._ready is None:
-            raise EngineUnavailableError("the engine is not started")
+        if self._ready is None or self._closing:
+            raise EngineUnavailableError("the engine is not started, or closing")
         return self._ready
 
     async def _take_spare(self, spec: SandboxSpec) -> BubblewrapSandbox | None:
@@ -257,7 +264,7 @@ class BubblewrapEngine(EngineFiles):
         group: Group | None = None
         disk = ready.state.path / "sandboxes" / uuid.uuid4().hex
         try:
-            group = self._limits.group()
+            group = self._limits.group(spec.pids_limit)
             make_disk(disk, spec, image, ids=ids, user=user)
             message = start_message(
                 spec,

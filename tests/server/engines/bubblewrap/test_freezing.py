@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
-from lunette.server.engines.bubblewrap._freezer import Freezers
+from lunette.server.engines.bubblewrap import _freezer
+from lunette.server.engines.bubblewrap._freezer import Freezer, Freezers
+from lunette.server.engines.bubblewrap._limits_cgroup1 import hierarchies
+from lunette.server.engines.bubblewrap._limits_groups import put, value
+from lunette.server.engines.bubblewrap.engine import BubblewrapEngine
+from lunette.server.engines.protocol import Command, SandboxSpec, State
 
 from ....isolation.engines import Box
 
@@ -96,6 +103,49 @@ def test_what_wakes_itself_is_held_or_ended(box: Box, mode: str) -> None:
     assert box.stats()["cpu_seconds"] < before + 0.1
     assert box.pause(False) == "running"
     assert box.run("exit 3").code == 3
+
+
+class _Halting(Freezer):
+    """It takes one process, and breaks."""
+
+    def hold(self, pids: Iterable[int]) -> None:
+        super().hold([*pids][:1])
+        raise OSError("no more")
+
+
+@only_root
+@pytest.mark.skipif(not GROUPS, reason="nothing can freeze")
+def test_what_nothing_holds_can_be_killed_without_room_for_a_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_freezer, "Freezer", _Halting)
+
+    async def main() -> None:
+        engine = BubblewrapEngine()
+        await engine.start()
+        try:
+            if engine._limits.name != "cgroup1":
+                pytest.skip("there is no such limit to set")
+            handle = await engine.create(SandboxSpec(id="one", image="host"))
+            spinning = await engine.exec(handle, Command(argv=("sh", "-c", SPIN)))
+            await engine.pause(handle)
+            sandbox = engine._sandboxes["one"]
+            freezer = sandbox._freezing._freezer
+            assert freezer is not None and value(freezer._path / "cgroup.freeze") == 0
+            pids = hierarchies()["pids"].glob("lunette/*/*/cgroup.procs")
+            mine = [p for p in pids if str(sandbox._worker.pid) in p.read_text().split()]
+            put(mine[0].with_name("pids.max"), 0)
+            await spinning.kill()
+            assert (await spinning.wait()).signal == 9
+            assert (await engine.inspect(handle)).state is State.PAUSED
+        finally:
+            await engine.aclose()
+
+    before = os.umask(0o022)
+    try:
+        asyncio.run(main())
+    finally:
+        os.umask(before)
 
 
 @only_root

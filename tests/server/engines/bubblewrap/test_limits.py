@@ -6,21 +6,31 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from lunette.server.engines.bubblewrap import _limits_groups as groups
+from lunette.server.engines.bubblewrap import _limits_watched
 from lunette.server.engines.bubblewrap._capabilities import capabilities
 from lunette.server.engines.bubblewrap._hunting import Hunting
+from lunette.server.engines.bubblewrap._limits import Deaths, Group
 from lunette.server.engines.bubblewrap._limits_cgroup1 import Cgroup1Limits
-from lunette.server.engines.bubblewrap._limits_cgroup2 import subtree
+from lunette.server.engines.bubblewrap._limits_cgroup2 import allowed_memory, subtree
 from lunette.server.engines.bubblewrap._limits_watched import WatchedLimits
 from lunette.server.settings import Settings
 
 from ....isolation.engines import Engine
 
 MEGABYTE = 1 << 20
+HOLD = """
+import subprocess
+child = subprocess.Popen(["sleep", "600"])
+print(child.pid, flush=True)
+assert child.wait() == -9
+"""
 HOG = "x = []\nwhile True: x.append(bytearray(1 << 20))"
 
 
@@ -42,9 +52,13 @@ def test_who_has_no_memory_left_is_named(engine: Engine) -> None:
         assert other.run("true").code == 0
 
 
-def test_a_sandbox_whose_files_take_all_memory_ends_by_it(engine: Engine) -> None:
-    fill = "head -c 8m /dev/zero > /dev/shm/$$"
-    with engine.sandbox(mem_limit=32 * MEGABYTE) as box:
+@pytest.mark.parametrize("directory", ["/dev/shm", "/workspace/a b/memory"])
+def test_a_sandbox_whose_files_take_all_memory_ends_by_it(engine: Engine, directory: str) -> None:
+    moved = directory.replace("a b", "moved")
+    fill = f"head -c 8m /dev/zero > {moved}/$$"
+    more = [{"path": "/workspace/a b/memory", "size": 1 << 30}]
+    with engine.sandbox(mem_limit=32 * MEGABYTE, tmpfs=more) as box:
+        box.run("mv '/workspace/a b' /workspace/moved; ln -s / '/workspace/a b'")
         with pytest.raises(AssertionError, match="used all of its memory"):
             for _ in range(200):
                 box.run(fill)
@@ -85,6 +99,64 @@ def test_what_nothing_enforces_can_be_allowed() -> None:
     assert refused.limits_by == "rlimits"
 
 
+class Dying:
+    """A group of whom *dead* were killed."""
+
+    dead = 0
+
+    def kills(self) -> int:
+        return self.dead
+
+
+def test_an_old_death_explains_no_later_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    group = Dying()
+    deaths = Deaths(cast(Group, group))
+    assert not deaths.just_now
+    group.dead = 3  # which no command is told of
+    assert (deaths.count(), deaths.just_now) == (3, True)
+    now += 60
+    assert not deaths.just_now
+    group.dead += 1
+    assert deaths.just_now
+
+
+def test_who_takes_its_time_to_die_is_counted_once() -> None:
+    hunting = Hunting()
+    try:
+        with subprocess.Popen([sys.executable, "-c", HOLD], stdout=subprocess.PIPE) as worker:
+            assert worker.stdout is not None
+            assert worker.stdout.readline()
+            group = WatchedLimits(hunting).group(None)
+            group.began(worker.pid, 1 << 30)
+            group.limit(memory=1, cpus=None)
+            group.look()
+            for _ in range(2):
+                group.kill_largest()
+            assert group.kills() == 1
+            assert worker.wait() == 0
+    finally:
+        hunting.close()
+
+
+def test_who_cannot_be_measured_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_limits_watched, "_LOOK_SECONDS", 0.0)
+    hunting = Hunting()
+    try:
+        with subprocess.Popen([sys.executable, "-c", HOLD], stdout=subprocess.PIPE) as worker:
+            assert worker.stdout is not None
+            child = int(worker.stdout.readline())
+            group = WatchedLimits(hunting).group(None)
+            group.began(worker.pid, child)
+            for _ in range(_limits_watched._MOST_INCOMPLETE):
+                assert group.kills() == 0
+                group.look()
+            assert (group.kills(), worker.wait()) == (1, 0)
+    finally:
+        hunting.close()
+
+
 @pytest.fixture
 def limits() -> Cgroup1Limits:
     found = Cgroup1Limits.found() if os.geteuid() == 0 else None
@@ -96,9 +168,12 @@ def limits() -> Cgroup1Limits:
 def test_processors(limits: Cgroup1Limits) -> None:
     limits.open()
     try:
-        group = limits.group()
+        group = limits.group(None)
         group.limit(memory=None, cpus=0.25)
         (path,) = (Path(entry).parent for entry in group.entries if "/cpu/" in entry)
+        (pids,) = (Path(entry).parent for entry in group.entries if "/pids/" in entry)
+        assert groups.value(pids / "pids.max") == limits.processes
+        assert limits.processes * 16 <= groups.value(pids.parent / "pids.max")
         assert groups.value(path / "cpu.cfs_quota_us") == 25_000
         # The server comes first, with more shares than all its sandboxes.
         assert groups.value(path.parent / "cpu.shares") < 1024
@@ -112,7 +187,7 @@ def test_all_together_have_a_limit_too(limits: Cgroup1Limits) -> None:
     limits.total = 64 * MEGABYTE
     limits.open()
     try:
-        group = limits.group()
+        group = limits.group(None)
         package = "lunette.server.engines.bubblewrap.inside"
         joined = f"from {package} import limits; limits.join({group.entries})\n{HOG}"
         ended = subprocess.run([sys.executable, "-c", joined])
@@ -177,6 +252,7 @@ def test_where_version_2_is_delegated(tmp_path: Path) -> None:
         limit = mount / "user.slice" / f"{name}.max"
         limit.write_text(some)
         assert subtree(proc) is None  # outside of it there would be more than is allowed
+        assert (allowed_memory(proc) == 1000) == (name == "memory")
         limit.write_text(none)
     assert subtree(proc) == mount
     (mount / "user.slice" / "cgroup.subtree_control").write_text("cpu memory pids")

@@ -13,8 +13,8 @@ from attrs import evolve, field, frozen
 
 from lunette.server.engines.bubblewrap._hosts import hosts_of
 from lunette.server.engines.bubblewrap._identities import IMAGE_IDS, IdRange
+from lunette.server.engines.bubblewrap._limits import PROCESSES
 from lunette.server.engines.bubblewrap._starting import (
-    PROCESSES,
     check_limits,
     make_disk,
     start_message,
