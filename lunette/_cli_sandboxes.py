@@ -126,8 +126,9 @@ async def _stats(
             return None
 
     ids = given or await _living(client)
-    found = await asyncio.gather(*map(measured, ids))
-    _print([one for one in found if one is not None], as_json=as_json)
+    found = [one for one in await asyncio.gather(*map(measured, ids)) if one is not None]
+    if found or not failures:
+        _print(found, as_json=as_json)
 
 
 async def _living(client: "AsyncLunetteClient") -> list[str]:

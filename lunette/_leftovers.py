@@ -60,7 +60,8 @@ def clean_up() -> None:
     end = time.monotonic() + _LONGEST
     left, found = dict[str, _Leftover](), list[str]()
     while _left:  # other threads may still make some
-        left.update([_left.popitem()])
+        sandbox_id = next(iter(_left))
+        left[sandbox_id] = _left.pop(sandbox_id)
     for connection, sandbox_ids in _grouped(left):
         if time.monotonic() < end:
             found += _destroyed(connection, sandbox_ids)
