@@ -21,12 +21,13 @@ FULL, *OTHERS = "3.11", "3.12", "3.13"
 ALONE = "tests/isolation/test_walls.py"
 # What takes as long as the rest of the tests runs beside them.
 APART = (
-    *("tests/images", "tests/isolation", "tests/server/engines", "tests/server/images"),
+    *("tests/faults", "tests/images", "tests/isolation"),
+    *("tests/server/engines", "tests/server/images"),
     *("tests/test_compose_keys.py", "tests/test_dockerignore_docker.py"),
 )
 # What needs a sandbox of its own kind or takes long runs on one Python alone.
 ON_ONE_PYTHON = (
-    *("tests/faults", "tests/published", "tests/server/test_form.py", "tests/terminal"),
+    *("tests/published", "tests/server/test_form.py", "tests/terminal"),
     *("tests/test_cli.py", "tests/test_cli_files.py", "tests/test_cli_processes.py"),
     *("tests/test_directories_end_to_end.py", "tests/test_files_like_python.py"),
     *("tests/test_files_open.py", "tests/test_process_loud.py", "tests/test_transfers.py"),
@@ -83,7 +84,7 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(python=FULL)
 def engines(session: nox.Session) -> None:
-    """Run the tests of engines, of images and of isolation, which `tests` leaves out."""
+    """Run the tests of engines, of images, of isolation and of faults, which `tests` leaves out."""
     _install(session, ".[all]", "test")
     _test(session, *session.posargs or [*APART, *_ignored(ALONE)])
 
