@@ -170,7 +170,7 @@ def coverage(session: nox.Session) -> None:
         session.run("coverage", "report", env=counted)
 
 
-@nox.session(python=FULL, allow_parallel=False)
+@nox.session(python=FULL)
 def chaos(session: nox.Session) -> None:
     """Kill and stop all that runs at random points, `-- --rounds 5000 --seconds 3600`."""
     _install(session, ".[all]")

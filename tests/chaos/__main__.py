@@ -62,7 +62,7 @@ def _storm(directory: Path, options: argparse.Namespace, deadline: float) -> dic
                 time.sleep(chance.random() * 0.05)
         finally:
             striker.let_go()
-    remains.check(world.state)
+    remains.check(world.state, world.groups)
     print(world.told())
     return striker.struck
 

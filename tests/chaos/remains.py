@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import sqlite3
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from world import ChaosError, descendants, described, reap
@@ -25,10 +24,10 @@ class Remains:
         self._directory = directory
         self._before = set(self._found())
 
-    def check(self, state: Path) -> None:
-        """Raise what is left, and what is wrong with the database."""
+    def check(self, state: Path, groups: Collection[str]) -> None:
+        """Raise what is left, also of the control *groups*, and what is wrong with the database."""
         deadline = time.monotonic() + _SECONDS
-        while left := set(self._found()) - self._before:
+        while left := {*self._found(), *_groups_left(groups)} - self._before:
             if time.monotonic() > deadline:
                 raise ChaosError("left behind:\n" + "\n".join(sorted(left)))
             time.sleep(0.05)
@@ -43,29 +42,11 @@ class Remains:
                 yield f"mount {line}"
         for place in (*self._directory.glob("tmp/*"), *self._directory.glob("state/sandboxes/*")):
             yield f"file {place}"
-        for group in _nobodys_groups():
-            yield f"cgroup {group}"
 
 
-def _nobodys_groups() -> list[Path]:
-    """Return the control groups of servers that no living process has locked."""
-    groups = list(Path("/sys/fs/cgroup").glob("*/lunette/*/"))
-    held = {group.name for group in groups if _is_locked(group)}
-    return [group for group in groups if group.name not in held]
-
-
-def _is_locked(path: Path) -> bool:
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(fd)
-    return False
+def _groups_left(names: Collection[str]) -> list[str]:
+    groups = Path("/sys/fs/cgroup").glob("*/lunette/*/")
+    return [f"cgroup {group}" for group in groups if group.name in names]
 
 
 def _check_database(state: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import select
 import signal
 import subprocess
@@ -23,6 +24,7 @@ __all__ = ["ChaosError", "Child", "World", "descendants", "described", "reap"]
 _HERE = Path(__file__).parent
 _SERVE = "from lunette.cli import main; main()"
 _GUARD = 60.0
+_GROUP = re.compile(r"/lunette/([0-9a-f]+)")
 _HALF_MADE = " bwrap --args "
 # httpcore leaves a Unix socket that could not be connected to the garbage collector.
 _WARNINGS = ("-W", "error", "-W", "ignore::ResourceWarning")
@@ -56,6 +58,8 @@ class World:
         self._socket = directory / "sock"
         self.server: subprocess.Popen[bytes] | None = None
         self.clients: list[Child] = []
+        self.groups: set[str] = set()
+        """The names of the control groups that servers have had, as far as they were seen."""
         self._temporary = directory / "tmp"
         self._temporary.mkdir(mode=0o1777)
         self._environment = {
@@ -116,6 +120,7 @@ class World:
     def mend(self) -> None:
         """Start anew what was killed; raise what ended by itself, or does not go on."""
         assert self.server is not None
+        self.groups.update(*map(_groups, descendants(os.getpid())))
         if self.server.poll() is not None:
             self.serve()
         for client in list(self.clients):
@@ -216,6 +221,13 @@ def reap() -> None:
     with contextlib.suppress(ChildProcessError):
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
+
+
+def _groups(pid: int) -> list[str]:
+    try:
+        return _GROUP.findall(Path(f"/proc/{pid}/cgroup").read_text())
+    except OSError:  # it ended meanwhile
+        return []
 
 
 def described(pid: int) -> str:

@@ -17,7 +17,7 @@ from lunette import RetryPolicy
 
 SEED = int(os.environ.get("LUNETTE_FAULT_SEED") or random.SystemRandom().randrange(2**32))
 SECONDS = float(os.environ.get("LUNETTE_FAULT_SECONDS") or 120)
-CUTS = int(os.environ.get("LUNETTE_FAULT_CUTS") or 1400)
+CUTS = int(os.environ.get("LUNETTE_FAULT_CUTS") or 1000)
 
 ONCE = RetryPolicy(attempts=1)
 PATIENT = RetryPolicy(attempts=50, deadline=60, first_delay=0.002, longest_delay=0.02)

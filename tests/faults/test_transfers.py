@@ -116,7 +116,7 @@ def test_in_a_storm_files_are_whole(
                 group.start_soon(work, client, number)
 
     with FaultProxy(server.url, seed=SEED, draw=draw) as proxy:
-        storm = Storm(proxy, CUTS // 8, time_box.until(share))
+        storm = Storm(proxy, CUTS // 6, time_box.until(share))
         if world == "blocking":
             perform(world, proxy.url, lambda client: work(client, 0))
         else:
@@ -161,7 +161,7 @@ def test_in_a_storm_directories_are_whole(
             await inside.files.list(".")
 
     with FaultProxy(server.url, seed=SEED, draw=draw) as proxy:
-        storm = Storm(proxy, CUTS // 28, time_box.until(0.1))
+        storm = Storm(proxy, CUTS // 20, time_box.until(0.1))
         perform(world, proxy.url, work)
     assert proxy.cuts
 
