@@ -25,9 +25,11 @@ __all__ = ["REQUEST_SECONDS", "SPEC", "FuzzError", "Server", "serving"]
 REQUEST_SECONDS = 120  # a pull syncs a disk that other tests may have filled with work
 SPEC = Path(__file__).parents[2] / "openapi.yaml"
 _ACCESS = re.compile(r"lunette\.access (\S+) ([A-Z]+) (\S+) (\d+|left) ")
-# Said of a request that is no HTTP, or no form, on the way to its 400.
+# Said of a request that is no HTTP, or no form, on the way to its 400; of one that is no request;
+# and at the end, where a command still runs.
 _HARMLESS = re.compile(
-    r" (uvicorn\.error Invalid HTTP request|python_multipart\.|\S+ \S+ refused )"
+    r" (uvicorn\.error Invalid HTTP request|python_multipart\.|\S+ \S+ refused"
+    r"|lunette\.server\._http stopping:)"
 )
 _GUARD = 60.0
 _SET_CHILD_SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER of linux/prctl.h
